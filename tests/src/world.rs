@@ -1,0 +1,534 @@
+//! A private home, a private daemon, and the programs under test, all below one temporary folder.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::process::{self, Process};
+use crate::{SOON, until};
+
+/// One entry of the audit log.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// start, exit, allow, deny, …
+    pub kind: String,
+    /// The server's name.
+    pub server: String,
+    /// What it is about.
+    pub subject: String,
+    /// The rest.
+    pub json: Value,
+}
+
+/// Everything one test needs, gone when it is dropped: processes by pid, then the folder.
+///
+/// The folder's path is the mark by which [`World::processes`] knows its own: the programs are linked into it, and
+/// `HOME` is in it.
+#[derive(Debug)]
+pub struct World {
+    folder: tempfile::TempDir,
+    daemon: Mutex<Option<Child>>,
+    hosts: Option<PathBuf>,
+    variables: Vec<(String, String)>,
+}
+
+impl World {
+    /// A world without a running daemon.
+    ///
+    /// # Panics
+    ///
+    /// When the programs have not been built.
+    pub fn new() -> Self {
+        // Not in /tmp, which a sandbox may replace by its own.
+        let base = std::env::var_os("SRT_TEST_TMP")
+            .map(PathBuf::from)
+            .unwrap_or_else(std::env::temp_dir);
+        let base = if base.starts_with("/tmp") {
+            PathBuf::from("/var/tmp")
+        } else {
+            base
+        };
+        let folder = tempfile::Builder::new()
+            .prefix("srt-w.")
+            .tempdir_in(&base)
+            .unwrap_or_else(|error| panic!("no temporary folder in {}: {error}", base.display()));
+        let world = Self {
+            folder,
+            daemon: Mutex::new(None),
+            hosts: None,
+            variables: Vec::new(),
+        };
+        for private in ["home", "run", "tmp", "bin", "work"] {
+            fs::DirBuilder::new()
+                .mode(0o700)
+                .create(world.path(private))
+                .expect("a folder in a fresh folder");
+        }
+        for program in ["srtd", "srtctl", "srt", "srt-jail", "demo-server"] {
+            let built = built(program);
+            let linked = world.program(program);
+            if fs::hard_link(&built, &linked).is_err() {
+                fs::copy(&built, &linked).unwrap_or_else(|error| {
+                    panic!(
+                        "cannot copy {}: {error}\nhint: build it first: make test",
+                        built.display()
+                    )
+                });
+            }
+        }
+        world
+    }
+
+    /// A world with a running daemon.
+    pub fn start() -> Self {
+        let world = Self::new();
+        world.start_daemon();
+        world
+    }
+
+    /// A world whose daemon and bare commands see these names in /etc/hosts. No daemon runs yet.
+    pub fn with_hosts(names: &[(&str, &str)]) -> Self {
+        let mut world = Self::new();
+        let mut text = fs::read_to_string("/etc/hosts").unwrap_or_default();
+        for (address, name) in names {
+            text.push_str(&format!("\n{address} {name}\n"));
+        }
+        let hosts = world.path("hosts");
+        fs::write(&hosts, text).expect("a file in our folder");
+        world.hosts = Some(hosts);
+        world
+    }
+
+    /// Adds a variable to the environment of every command.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The mark: the folder.
+    pub fn mark(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    /// `HOME`.
+    pub fn home(&self) -> PathBuf {
+        self.path("home")
+    }
+
+    /// The project: the working directory of every command.
+    pub fn work(&self) -> PathBuf {
+        self.path("work")
+    }
+
+    /// The daemon's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.path("run/srtd.sock")
+    }
+
+    /// A program under test.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.path("bin").join(name)
+    }
+
+    /// Writes a file below the folder, with its parents.
+    ///
+    /// # Panics
+    ///
+    /// When that fails.
+    pub fn write(&self, relative: &str, text: &str) -> PathBuf {
+        let path = self.path(relative);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).expect("a folder in our folder");
+        }
+        fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
+    }
+
+    /// Writes `~/.srt-settings.json`.
+    pub fn policy(&self, document: &Value) -> PathBuf {
+        self.write("home/.srt-settings.json", &format!("{document:#}"))
+    }
+
+    /// Writes an executable shell script and gives its path.
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.write(name, &format!("#!/bin/sh\n{text}\n"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
+        path
+    }
+
+    /// The variables of every command: what a host passes, and the private socket.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let user = std::env::var("USER").unwrap_or_else(|_| "srt-test".to_owned());
+        let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned());
+        let mut variables = vec![
+            ("HOME".to_owned(), text(self.home())),
+            ("USER".to_owned(), user.clone()),
+            ("LOGNAME".to_owned(), user),
+            ("SHELL".to_owned(), "/bin/sh".to_owned()),
+            ("TERM".to_owned(), "dumb".to_owned()),
+            ("LANG".to_owned(), "C.UTF-8".to_owned()),
+            ("PATH".to_owned(), path),
+            ("TMPDIR".to_owned(), text(self.path("tmp"))),
+            ("SRT_SOCKET".to_owned(), text(self.socket())),
+            ("RUST_BACKTRACE".to_owned(), "1".to_owned()),
+        ];
+        variables.extend(self.variables.iter().cloned());
+        variables
+    }
+
+    /// A command in this world: its environment and working directory.
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(program.as_ref());
+        command
+            .env_clear()
+            .envs(self.environment())
+            .current_dir(self.work());
+        command
+    }
+
+    /// A command that sees the private hosts file, where this world has one.
+    ///
+    /// A user namespace of its own makes the bind mount possible without root; the capabilities are given up
+    /// before the command runs, as bubblewrap refuses to start with any.
+    pub fn with_names(&self, program: impl AsRef<Path>) -> Command {
+        let Some(hosts) = &self.hosts else {
+            return self.command(program);
+        };
+        let mut command = self.command("unshare");
+        command
+            .args(["--user", "--map-current-user", "--keep-caps", "--mount"])
+            .args(["--", "sh", "-c"])
+            .arg(
+                "mount --bind \"$1\" /etc/hosts && shift \
+                 && exec setpriv --ambient-caps=-all --inh-caps=-all -- \"$@\"",
+            )
+            .arg("sh")
+            .arg(hosts)
+            .arg(program.as_ref());
+        command
+    }
+
+    /// The shim.
+    pub fn srt(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(self.program("srt"));
+        command.args(arguments);
+        command
+    }
+
+    /// The demo server through the shim, under the name `demo`.
+    pub fn demo(&self) -> Command {
+        let mut command = self.srt(&["--name", "demo", "--"]);
+        command.arg(self.program("demo-server"));
+        command
+    }
+
+    /// Runs `srtctl` to its end.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[track_caller]
+    pub fn srtctl(&self, arguments: &[&str]) -> Output {
+        self.command(self.program("srtctl"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("srtctl {arguments:?}: {error}"))
+    }
+
+    /// Runs `srtctl`, which must succeed, and gives its stdout.
+    ///
+    /// # Panics
+    ///
+    /// When it fails.
+    #[track_caller]
+    pub fn ctl(&self, arguments: &[&str]) -> String {
+        let output = self.srtctl(arguments);
+        assert!(
+            output.status.success(),
+            "srtctl {arguments:?}: {}\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs `srtctl … --json`, which must succeed, and gives what it printed.
+    ///
+    /// # Panics
+    ///
+    /// When it fails or prints something else.
+    #[track_caller]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let mut arguments = arguments.to_vec();
+        arguments.push("--json");
+        let text = self.ctl(&arguments);
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("srtctl {arguments:?}: {error}: {text}"))
+    }
+
+    /// What `srtctl status --json` says of one server.
+    pub fn status(&self, name: &str) -> Option<Value> {
+        let output = self.srtctl(&["status", name, "--json"]);
+        let value: Value = serde_json::from_slice(&output.stdout).ok()?;
+        value
+            .as_array()?
+            .iter()
+            .find(|server| server["name"] == name)
+            .cloned()
+    }
+
+    /// Waits until a server is in a state.
+    #[track_caller]
+    pub fn until_state(&self, name: &str, state: &str) -> Value {
+        until(&format!("{name} to be {state}"), SOON, || {
+            self.status(name).filter(|server| server["state"] == state)
+        })
+    }
+
+    /// The whole audit log.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be read.
+    #[track_caller]
+    pub fn audit(&self) -> Vec<Entry> {
+        let Value::Array(entries) = self.json(&["audit"]) else {
+            panic!("srtctl audit --json is no array");
+        };
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        entries
+            .into_iter()
+            .map(|json| Entry {
+                kind: text(&json["kind"]),
+                server: text(&json["server"]),
+                subject: text(&json["subject"]),
+                json,
+            })
+            .collect()
+    }
+
+    /// Waits for an entry of a kind whose JSON text holds `about`.
+    #[track_caller]
+    pub fn until_audited(&self, kind: &str, about: &str) -> Entry {
+        until(
+            &format!("a {kind} entry about {about} in the audit log"),
+            Duration::from_secs(10),
+            || {
+                self.audit()
+                    .into_iter()
+                    .find(|entry| entry.kind == kind && entry.json.to_string().contains(about))
+            },
+        )
+    }
+
+    /// Starts the daemon and waits until it answers.
+    ///
+    /// # Panics
+    ///
+    /// When it does not, with its log and what `srtctl doctor` finds.
+    #[track_caller]
+    pub fn start_daemon(&self) {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path("srtd.log"))
+            .expect("a file in our folder");
+        let child = self
+            .with_names(self.program("srtd"))
+            .env(
+                "RUST_LOG",
+                std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()),
+            )
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start srtd: {error}"));
+        *self.daemon.lock().expect("no test panics holding it") = Some(child);
+        until("the daemon to answer", SOON, || {
+            if let Some(status) = self.daemon_ended() {
+                panic!(
+                    "srtd ended at once: {status}\n{}{}",
+                    self.log(),
+                    self.doctor()
+                );
+            }
+            let answer = self.srtctl(&["daemon", "status"]);
+            answer.status.success().then_some(())
+        });
+    }
+
+    fn daemon_ended(&self) -> Option<std::process::ExitStatus> {
+        let mut daemon = self.daemon.lock().expect("no test panics holding it");
+        daemon.as_mut()?.try_wait().ok().flatten()
+    }
+
+    /// The daemon's process id, by asking it.
+    ///
+    /// # Panics
+    ///
+    /// When it does not answer.
+    #[track_caller]
+    pub fn daemon_pid(&self) -> u32 {
+        let status = self.json(&["daemon", "status"]);
+        let pid = status["pid"].as_u64().expect("daemon status has a pid");
+        u32::try_from(pid).expect("a process id")
+    }
+
+    /// Kills the daemon as if it had crashed, and reaps it.
+    pub fn kill_daemon(&self) {
+        if let Some(mut child) = self
+            .daemon
+            .lock()
+            .expect("no test panics holding it")
+            .take()
+        {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Asks the daemon to end, as systemd would, and waits for it.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end in time or not cleanly.
+    #[track_caller]
+    pub fn stop_daemon(&self) {
+        let child = self
+            .daemon
+            .lock()
+            .expect("no test panics holding it")
+            .take();
+        if let Some(mut child) = child {
+            process::signal(child.id(), Signal::TERM);
+            let status = until("the daemon to end after SIGTERM", SOON, || {
+                child.try_wait().ok().flatten()
+            });
+            assert!(
+                status.success(),
+                "srtd ended with {status} after SIGTERM\n{}",
+                self.log()
+            );
+        }
+    }
+
+    /// The processes of this world, the daemon and its own included.
+    pub fn processes(&self) -> Vec<Process> {
+        process::marked(self.mark())
+    }
+
+    /// The processes of this world that run a program.
+    pub fn running(&self, program: &str) -> Vec<Process> {
+        let exe = self.program(program);
+        let mut found = self.processes();
+        found.retain(|process| process.exe == exe);
+        found
+    }
+
+    /// What the daemon logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("srtd.log")).unwrap_or_default()
+    }
+
+    /// What `srtctl doctor` finds, for whoever reads a failed test on a machine that lacks something.
+    pub fn doctor(&self) -> String {
+        let output = self.srtctl(&["doctor"]);
+        format!(
+            "--- srtctl doctor ({}):\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(60)..];
+            eprintln!("--- the daemon's log, its end:\n{}", last.join("\n"));
+            eprintln!("{}", self.doctor());
+        }
+        // Daemons first, in the orderly way, so that they take their launches with them; then what is left.
+        for daemon in self.running("srtd") {
+            process::signal(daemon.pid, Signal::TERM);
+        }
+        let mut child = match self.daemon.get_mut() {
+            Ok(daemon) => daemon.take(),
+            Err(poisoned) => poisoned.into_inner().take(),
+        };
+        let start = std::time::Instant::now();
+        while start.elapsed() < Duration::from_secs(10) {
+            if let Some(daemon) = &mut child {
+                let _ = daemon.try_wait();
+            }
+            if self.processes().is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for left in self.processes() {
+            process::signal(left.pid, Signal::KILL);
+        }
+        if let Some(mut daemon) = child {
+            let _ = daemon.wait();
+        }
+    }
+}
+
+/// Where a program was built: `SRT_BIN_DIR`, or beside the test programs' folder.
+fn built(program: &str) -> PathBuf {
+    if let Some(folder) = std::env::var_os("SRT_BIN_DIR") {
+        return Path::new(&folder).join(program);
+    }
+    let test = std::env::current_exe().unwrap_or_default();
+    // target/debug/deps/NAME-HASH
+    test.parent()
+        .and_then(Path::parent)
+        .unwrap_or(Path::new(""))
+        .join(program)
+}
+
+/// Where the pinned real servers are installed.
+///
+/// # Panics
+///
+/// When they are not.
+pub fn servers() -> PathBuf {
+    let folder = match std::env::var_os("SRT_SERVERS_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        None => built("x")
+            .parent()
+            .and_then(Path::parent)
+            .unwrap_or(Path::new(""))
+            .join("test-servers"),
+    };
+    assert!(
+        folder.is_dir(),
+        "the real servers are not installed in {}\nhint: scripts/servers, or make test",
+        folder.display()
+    );
+    folder
+}
