@@ -20,6 +20,7 @@ mod network;
 mod paths;
 mod pattern;
 mod policy;
+mod shape;
 mod stores;
 
 pub use decision::{Checked, Decision, Denial, Permit, RuleRef, Upstream};

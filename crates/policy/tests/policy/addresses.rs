@@ -11,7 +11,11 @@ fn names_do_not_lead_to_denied_classes() {
     #[track_caller]
     fn check(address: &str, class: Option<&str>) {
         let network = network(r#""example.com""#, "");
-        let own = [ip("203.0.113.9"), ip("2001:db8::9"), ip("::ffff:203.0.113.10")];
+        let own = [
+            ip("203.0.113.9"),
+            ip("2001:db8::9"),
+            ip("::ffff:203.0.113.10"),
+        ];
         let answer = network.check(permit(&network, "example.com:443"), &[ip(address)], &own);
         match (answer, class) {
             (Ok(_), None) => {}
@@ -19,8 +23,16 @@ fn names_do_not_lead_to_denied_classes() {
             (Err(denial), None) => panic!("{address} is of no class: {denial:?}"),
             (Err(denial), Some(class)) => {
                 let rule = denial.rule.expect("a rule");
-                assert_eq!((rule.key.as_str(), rule.pattern.as_str()), ("built-in", class), "{address}");
-                assert!(denial.reason.starts_with("it leads to ") && denial.reason.contains(class), "{}", denial.reason);
+                assert_eq!(
+                    (rule.key.as_str(), rule.pattern.as_str()),
+                    ("built-in", class),
+                    "{address}"
+                );
+                assert!(
+                    denial.reason.starts_with("it leads to ") && denial.reason.contains(class),
+                    "{}",
+                    denial.reason
+                );
             }
         }
     }
@@ -43,9 +55,21 @@ fn names_do_not_lead_to_denied_classes() {
     check("ff02::1", Some("multicast"));
     check("255.255.255.255", Some("broadcast"));
     for metadata in [
-        "169.254.169.254", "169.254.170.2", "100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd00:ec2:1::1",
-        "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42", "fd00:a9fe:a9fe::1", "fd00:100::100:200",
-        "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::",
+        "169.254.169.254",
+        "169.254.170.2",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "fd00:ec2::254",
+        "fd00:ec2:1::1",
+        "fd20:ce::254",
+        "fd00:c1::a9fe:a9fe",
+        "fd00:42::42",
+        "fd00:a9fe:a9fe::1",
+        "fd00:100::100:200",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "2002:a9fe:a9fe::",
     ] {
         check(metadata, Some("cloud metadata"));
     }
@@ -55,9 +79,25 @@ fn names_do_not_lead_to_denied_classes() {
     check("64:ff9b::203.0.113.9", Some("this host's own address"));
     // Private and neighbouring addresses are not denied.
     for fine in [
-        "93.184.215.14", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "100.100.100.201", "168.63.129.17",
-        "1.0.0.0", "128.0.0.1", "169.253.0.1", "223.255.255.255", "2606:4700::1", "fd00::1", "fd00:ec3::1", "fd20:ce::255",
-        "64:ff9b::5db8:d70e", "2002:5db8:d70e::1", "::2:0:0:1", "::ffff:10.0.0.1",
+        "93.184.215.14",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "100.64.0.1",
+        "100.100.100.201",
+        "168.63.129.17",
+        "1.0.0.0",
+        "128.0.0.1",
+        "169.253.0.1",
+        "223.255.255.255",
+        "2606:4700::1",
+        "fd00::1",
+        "fd00:ec3::1",
+        "fd20:ce::255",
+        "64:ff9b::5db8:d70e",
+        "2002:5db8:d70e::1",
+        "::2:0:0:1",
+        "::ffff:10.0.0.1",
     ] {
         check(fine, None);
     }
@@ -66,11 +106,24 @@ fn names_do_not_lead_to_denied_classes() {
 #[test]
 fn what_passes_is_dialled_and_nothing_else() {
     let network = network(r#""example.com""#, "");
-    let resolved = [ip("127.0.0.1"), ip("192.0.2.1"), ip("::ffff:192.0.2.1"), ip("2001:db8::1")];
-    let checked = network.check(permit(&network, "example.com:443"), &resolved, &[]).expect("two are fine");
-    let addresses: Vec<String> = checked.addresses().iter().map(ToString::to_string).collect();
+    let resolved = [
+        ip("127.0.0.1"),
+        ip("192.0.2.1"),
+        ip("::ffff:192.0.2.1"),
+        ip("2001:db8::1"),
+    ];
+    let checked = network
+        .check(permit(&network, "example.com:443"), &resolved, &[])
+        .expect("two are fine");
+    let addresses: Vec<String> = checked
+        .addresses()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(addresses, ["192.0.2.1:443", "[2001:db8::1]:443"]);
-    let denial = network.check(permit(&network, "example.com:443"), &[], &[]).expect_err("none");
+    let denial = network
+        .check(permit(&network, "example.com:443"), &[], &[])
+        .expect_err("none");
     assert_eq!(denial.reason, "the name has no address");
 }
 
@@ -84,31 +137,117 @@ fn literals_open_and_close_exactly_themselves() {
         match (answer, expected) {
             (Ok(_), Ok(())) => {}
             (Err(denial), Err(key)) => assert_eq!(denial.rule.expect("a rule").key, key),
-            (answer, expected) => panic!("{allowed} less {denied}, {asked} at {address}: {answer:?}, not {expected:?}"),
+            (answer, expected) => panic!(
+                "{allowed} less {denied}, {asked} at {address}: {answer:?}, not {expected:?}"
+            ),
         }
     }
     // An allowed literal.
-    check(r#""127.0.0.1:3000""#, "", "127.0.0.1:3000", "127.0.0.1", Ok(()));
-    check(r#""203.0.113.9""#, "", "203.0.113.9:80", "203.0.113.9", Ok(()));
-    check(r#""169.254.169.254""#, "", "169.254.169.254:80", "169.254.169.254", Ok(()));
+    check(
+        r#""127.0.0.1:3000""#,
+        "",
+        "127.0.0.1:3000",
+        "127.0.0.1",
+        Ok(()),
+    );
+    check(
+        r#""203.0.113.9""#,
+        "",
+        "203.0.113.9:80",
+        "203.0.113.9",
+        Ok(()),
+    );
+    check(
+        r#""169.254.169.254""#,
+        "",
+        "169.254.169.254:80",
+        "169.254.169.254",
+        Ok(()),
+    );
     check(r#""[::1]:80""#, "", "[::1]:80", "::1", Ok(()));
-    check(r#""127.0.0.1", "example.com""#, "", "example.com:80", "127.0.0.1", Ok(()));
-    check(r#""127.0.0.1:81", "example.com""#, "", "example.com:80", "127.0.0.1", Err("built-in"));
-    check(r#""127.0.0.1", "example.com""#, "", "example.com:80", "127.0.0.2", Err("built-in"));
-    check(r#""127.0.0.1", "example.com""#, "", "example.com:80", "64:ff9b::127.0.0.1", Err("built-in"));
+    check(
+        r#""127.0.0.1", "example.com""#,
+        "",
+        "example.com:80",
+        "127.0.0.1",
+        Ok(()),
+    );
+    check(
+        r#""127.0.0.1:81", "example.com""#,
+        "",
+        "example.com:80",
+        "127.0.0.1",
+        Err("built-in"),
+    );
+    check(
+        r#""127.0.0.1", "example.com""#,
+        "",
+        "example.com:80",
+        "127.0.0.2",
+        Err("built-in"),
+    );
+    check(
+        r#""127.0.0.1", "example.com""#,
+        "",
+        "example.com:80",
+        "64:ff9b::127.0.0.1",
+        Err("built-in"),
+    );
     // A literal target is itself, whatever a resolver is said to have answered.
     check(r#""192.0.2.1""#, "", "192.0.2.1:80", "127.0.0.1", Ok(()));
     // localhost.
     check(r#""localhost""#, "", "localhost:80", "127.0.0.1", Ok(()));
     check(r#""localhost:80""#, "", "localhost:80", "::1", Ok(()));
-    check(r#""localhost""#, "", "localhost:80", "203.0.113.9", Err("built-in"));
-    check(r#""localhost", "example.com""#, "", "example.com:80", "127.0.0.1", Err("built-in"));
+    check(
+        r#""localhost""#,
+        "",
+        "localhost:80",
+        "203.0.113.9",
+        Err("built-in"),
+    );
+    check(
+        r#""localhost", "example.com""#,
+        "",
+        "example.com:80",
+        "127.0.0.1",
+        Err("built-in"),
+    );
     // A denied literal.
-    check(r#""example.com""#, r#""192.0.2.1""#, "example.com:80", "192.0.2.1", Err("network.deniedDomains"));
-    check(r#""example.com""#, r#""192.0.2.1""#, "example.com:80", "64:ff9b::192.0.2.1", Err("network.deniedDomains"));
-    check(r#""example.com""#, r#""192.0.2.1:22""#, "example.com:80", "192.0.2.1", Ok(()));
-    check(r#""example.com""#, r#""192.0.2.1:22""#, "example.com:22", "192.0.2.1", Err("network.deniedDomains"));
-    check(r#""localhost""#, r#""127.0.0.1""#, "localhost:80", "127.0.0.1", Err("network.deniedDomains"));
+    check(
+        r#""example.com""#,
+        r#""192.0.2.1""#,
+        "example.com:80",
+        "192.0.2.1",
+        Err("network.deniedDomains"),
+    );
+    check(
+        r#""example.com""#,
+        r#""192.0.2.1""#,
+        "example.com:80",
+        "64:ff9b::192.0.2.1",
+        Err("network.deniedDomains"),
+    );
+    check(
+        r#""example.com""#,
+        r#""192.0.2.1:22""#,
+        "example.com:80",
+        "192.0.2.1",
+        Ok(()),
+    );
+    check(
+        r#""example.com""#,
+        r#""192.0.2.1:22""#,
+        "example.com:22",
+        "192.0.2.1",
+        Err("network.deniedDomains"),
+    );
+    check(
+        r#""localhost""#,
+        r#""127.0.0.1""#,
+        "localhost:80",
+        "127.0.0.1",
+        Err("network.deniedDomains"),
+    );
 }
 
 #[test]
@@ -122,7 +261,13 @@ fn ranges_of_the_users_own_are_denied_too() {
         let answer = network.check(permit(&network, "example.com:443"), &[ip(address)], &[]);
         assert_eq!(answer.is_ok(), passes, "{range} {address}: {answer:?}");
         if let Err(denial) = answer {
-            assert!(denial.reason.contains("network.deniedResolvedAddresses has"), "{}", denial.reason);
+            assert!(
+                denial
+                    .reason
+                    .contains("network.deniedResolvedAddresses has"),
+                "{}",
+                denial.reason
+            );
         }
     }
     check("10.0.0.0/8", "10.1.2.3", false);

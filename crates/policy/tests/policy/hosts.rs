@@ -6,7 +6,11 @@ fn hosts_have_one_form() {
         match Host::parse(text) {
             Ok(host) => {
                 assert_eq!(host.to_string(), expected, "{text:?}");
-                assert_eq!(Host::parse(expected).as_ref(), Ok(&host), "{expected:?} reads back");
+                assert_eq!(
+                    Host::parse(expected).as_ref(),
+                    Ok(&host),
+                    "{expected:?} reads back"
+                );
             }
             Err(error) => panic!("{text:?} is a host: {error}"),
         }
@@ -27,11 +31,25 @@ fn hosts_have_one_form() {
     check("1.2.3.4.example.com", "1.2.3.4.example.com");
     check("0x7f.example", "0x7f.example");
     check("1a", "1a");
-    check(&format!("{}.com", "a".repeat(63)), &format!("{}.com", "a".repeat(63)));
+    check(
+        &format!("{}.com", "a".repeat(63)),
+        &format!("{}.com", "a".repeat(63)),
+    );
     // inet_aton(3).
-    for loopback in ["127.0.0.1", "127.1", "127.0.1", "0x7f.1", "0X7F.0.0.1", "017700000001", "0177.0.0.01",
-        "2130706433", "0x7f000001", "127.0.0.1.", "１２７.0.0.1", "0x7f.0x0.0x0.0x1"]
-    {
+    for loopback in [
+        "127.0.0.1",
+        "127.1",
+        "127.0.1",
+        "0x7f.1",
+        "0X7F.0.0.1",
+        "017700000001",
+        "0177.0.0.01",
+        "2130706433",
+        "0x7f000001",
+        "127.0.0.1.",
+        "１２７.0.0.1",
+        "0x7f.0x0.0x0.0x1",
+    ] {
         check(loopback, "127.0.0.1");
     }
     check("0", "0.0.0.0");
@@ -52,7 +70,11 @@ fn what_is_no_host_is_refused() {
     fn check(text: &str, why: &str) {
         match Host::parse(text) {
             Ok(host) => panic!("{text:?} is no host, and was read as {host}"),
-            Err(error) => assert!(error.why.contains(why), "{text:?}: {:?} does not say {why:?}", error.why),
+            Err(error) => assert!(
+                error.why.contains(why),
+                "{text:?}: {:?} does not say {why:?}",
+                error.why
+            ),
         }
     }
     check("", "empty");
@@ -88,9 +110,18 @@ fn what_is_no_host_is_refused() {
     check(&["a"; 128].join("."), "253");
     check(&"a".repeat(5000), "253");
     // A number at the end makes it an address or nothing (WHATWG URL).
-    for number in ["256.0.0.1", "1.2.3.4.5", "example.1", "example.0x1", "1.2.3.08", "99999999999", "0x1ffffffff",
-        "4294967296", "1.16777216", "a.b.0x"]
-    {
+    for number in [
+        "256.0.0.1",
+        "1.2.3.4.5",
+        "example.1",
+        "example.0x1",
+        "1.2.3.08",
+        "99999999999",
+        "0x1ffffffff",
+        "4294967296",
+        "1.16777216",
+        "a.b.0x",
+    ] {
         check(number, "number");
     }
 }

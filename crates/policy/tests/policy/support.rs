@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use srt_policy::{
-    Compiled, Decision, Denial, Diagnostic, Facts, Host, InvalidPolicy, NetworkPolicy, Permit, Policy, Source, Target,
-    compile,
+    Compiled, Decision, Denial, Diagnostic, Facts, Host, InvalidPolicy, NetworkPolicy, Permit,
+    Policy, Source, Target, compile,
 };
 
 pub(crate) const SETTINGS: &str = "/home/ada/.srt-settings.json";
