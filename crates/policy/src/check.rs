@@ -89,15 +89,22 @@ pub(crate) fn shorten(path: &str) -> String {
 fn standing(key: &Key, at: usize, value: &Value<'_>, findings: &mut Findings) {
     let path = key.path;
     match key.standing {
-        Standing::Enforced | Standing::Part => {}
         Standing::Refused(asks, hint) if asks.hears(value) => findings.error(
             at,
             format!("{path} is not enforced yet: ignoring it would weaken the sandbox"),
             Some(hint.to_owned()),
         ),
+        Standing::Unavailable(asks, hint) if asks.hears(value) => findings.error(
+            at,
+            format!("{} is not available", asks.about(path)),
+            Some(hint.to_owned()),
+        ),
         Standing::Stricter(asks, hint) if asks.hears(value) => findings.warning(
             at,
-            format!("{path} is not enforced yet: without it the sandbox is as strict or stricter"),
+            format!(
+                "{} is not available: the sandbox stays as strict as without it",
+                asks.about(path)
+            ),
             Some(hint.to_owned()),
         ),
         Standing::Missing(lost, hint) if Asks::Something.hears(value) => findings.warning(
@@ -105,16 +112,31 @@ fn standing(key: &Key, at: usize, value: &Value<'_>, findings: &mut Findings) {
             format!("{path} is not enforced in this version: {lost}"),
             Some(hint.to_owned()),
         ),
-        Standing::NoEffect(hint) => findings.warning(
-            at,
-            format!("{path} has no effect here"),
-            Some(hint.to_owned()),
-        ),
-        Standing::Refused(..) | Standing::Stricter(..) | Standing::Missing(..) => {}
+        Standing::NoEffect(hint) => {
+            findings.warning(
+                at,
+                format!("{path} has no effect here"),
+                Some(hint.to_owned()),
+            );
+        }
+        Standing::Enforced
+        | Standing::Part
+        | Standing::Refused(..)
+        | Standing::Unavailable(..)
+        | Standing::Stricter(..)
+        | Standing::Missing(..) => {}
     }
 }
 
 impl Asks {
+    /// The key, with the value where it is the value that asks.
+    fn about(self, path: &str) -> String {
+        match self {
+            Self::Something => path.to_owned(),
+            Self::False => format!("{path}: false"),
+        }
+    }
+
     fn hears(self, value: &Value<'_>) -> bool {
         match (self, value) {
             (Self::False, Value::BooleanLit(literal)) => !literal.value,

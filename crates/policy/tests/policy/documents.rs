@@ -1,5 +1,7 @@
 use crate::support::{show, try_compile};
 
+const TOP: &str = "network, filesystem, credentials, runtime, git, ignoreViolations, enableWeakerNestedSandbox, enableWeakerNetworkIsolation, allowNestedUserNamespaces, allowAppleEvents, allowPty, mandatoryDenySearchDepth, bwrapPath, socatPath, ripgrep, seccomp, javaAgentJarPath, windows";
+
 #[track_caller]
 fn check(text: &str, expected: &[&str]) {
     let shown = match try_compile(text) {
@@ -225,7 +227,7 @@ fn wrong_types_say_what_would_be_right() {
     check(
         r#"{"ignoreViolations": {"*": "x"}}"#,
         &[
-            "1:2 warning: ignoreViolations is not enforced yet: without it the sandbox is as strict or stricter | it changes what is reported, never what is allowed; here every violation is reported",
+            "1:2 warning: ignoreViolations is not available: the sandbox stays as strict as without it | it changes what is reported, never what is allowed; here every violation is reported",
             "1:28 error: ignoreViolations for \"*\" must be a list of strings, not a string | write [\"x\"]",
         ],
     );
@@ -283,5 +285,33 @@ fn the_first_finding_is_the_errors_text() {
     assert_eq!(
         invalid.to_string(),
         "/home/ada/.srt-settings.json:2:2: unknown key netwrok"
+    );
+}
+
+#[test]
+fn places_are_right_far_into_a_long_line() {
+    let text = format!("/* {} */ {{\"x\": 1}}", "é".repeat(5000));
+    check(
+        &format!("\n{text}"),
+        &[&format!(
+            "2:{} error: unknown key x | known here: {}",
+            5009, TOP
+        )],
+    );
+}
+
+#[test]
+fn a_finding_prints_as_compilers_do() {
+    let invalid = try_compile("{\"netwrok\": {}}").expect_err("unknown key");
+    let printed: Vec<String> = invalid
+        .diagnostics
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        printed,
+        [
+            "/home/ada/.srt-settings.json:1:2: error: unknown key netwrok\nhint: did you mean \"network\"?"
+        ]
     );
 }

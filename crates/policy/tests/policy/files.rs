@@ -305,3 +305,39 @@ fn every_store_has_a_reason_and_comes_first() {
         );
     }
 }
+
+#[test]
+fn a_link_into_a_store_opens_nothing() {
+    #[track_caller]
+    fn check(allow: &str, link: (&str, &str), path: &str, readable: bool) {
+        let filesystem = policy(&format!(
+            r#"{{"filesystem": {{"allowRead": ["{allow}"]}}}}"#
+        ))
+        .filesystem;
+        let resolved = filesystem.resolved(|path| match path.strip_prefix(link.0) {
+            Ok(rest) if rest.as_os_str().is_empty() => PathBuf::from(link.1),
+            Ok(rest) => Path::new(link.1).join(rest),
+            Err(_) => path.to_owned(),
+        });
+        assert_eq!(
+            resolved.decide_read(Path::new(path)).allowed,
+            readable,
+            "{allow} with {link:?}"
+        );
+    }
+    // Planted: the settings name a folder, the link makes it a store.
+    let planted = ("/home/ada/project/data", "/home/ada/.ssh");
+    check("data", planted, "/home/ada/.ssh/id", false);
+    check("data/id", planted, "/home/ada/.ssh/id", false);
+    // The store itself is a link: named by its own name or by where it is.
+    let moved = ("/home/ada/.ssh", "/data/ssh");
+    check("~/.ssh/known_hosts", moved, "/data/ssh/known_hosts", true);
+    check(
+        "/data/ssh/known_hosts",
+        moved,
+        "/data/ssh/known_hosts",
+        true,
+    );
+    check("/data", moved, "/data/ssh/id", false);
+    check("/data", moved, "/data/x", true);
+}

@@ -174,3 +174,14 @@ fn an_allowed_entry_that_is_taken_back_is_worth_a_warning() {
         ]
     );
 }
+
+#[test]
+fn a_loosening_is_not_called_a_weakening() {
+    let (_, shown) = outcome("network.enforceAllowlist: false");
+    assert_eq!(
+        shown,
+        [
+            "1:14 error: network.enforceAllowlist: false is not available | the allow-list is always enforced; remove the key, and list the hosts in network.allowedDomains",
+        ]
+    );
+}

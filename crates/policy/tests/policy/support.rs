@@ -71,15 +71,12 @@ pub(crate) fn show(diagnostics: &[Diagnostic]) -> Vec<String> {
         .iter()
         .map(|diagnostic| {
             assert_eq!(diagnostic.path, PathBuf::from(SETTINGS));
-            let severity = match diagnostic.severity {
-                srt_policy::Severity::Warning => "warning",
-                srt_policy::Severity::Error => "error",
-            };
             let hint = diagnostic.hint.as_deref().map(|hint| format!(" | {hint}"));
             format!(
-                "{}:{} {severity}: {}{}",
+                "{}:{} {}: {}{}",
                 diagnostic.line,
                 diagnostic.column,
+                diagnostic.severity,
                 diagnostic.message,
                 hint.unwrap_or_default()
             )
