@@ -55,6 +55,10 @@ fn unknown(parent: &str, name: &str, at: usize, findings: &mut Findings) {
     } else {
         format!("{parent}.{name}")
     };
+    if findings.are_too_many() {
+        findings.error(at, format!("unknown key {}", shorten(&path)), None);
+        return;
+    }
     let hint = if let Some(near) = nearest(name, names_below(parent)) {
         format!("did you mean {near:?}?")
     } else if let Some(elsewhere) = KEYS

@@ -1,5 +1,7 @@
 //! From a checked document to rules about hosts.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::address::parse_range;
 use crate::compile::Compiler;
 use crate::diagnostics::{Findings, nearest, quoted};
@@ -7,6 +9,10 @@ use crate::document::Located;
 use crate::network::{ALLOWED, DENIED, DENIED_ADDRESSES, DomainRule, RangeRule, UpstreamRule};
 use crate::pattern::{List, Pattern};
 use crate::{Host, NetworkPolicy, RuleRef, Target, Upstream};
+
+/// At most this many entries of a list are compared with another list for the sake of a warning: a hostile document
+/// must not cost the square of its length.
+const MOST_COMPARED: usize = 500;
 
 impl Compiler<'_> {
     fn rule(&self, key: &str, entry: &Located<String>) -> RuleRef {
@@ -50,40 +56,42 @@ impl Compiler<'_> {
     }
 
     fn reasons(&self, denied: &mut [DomainRule], findings: &mut Findings) {
+        let mut reasons: BTreeMap<String, String> = BTreeMap::new();
+        let entries: BTreeSet<&str> = denied
+            .iter()
+            .map(|rule| rule.rule.pattern.as_str())
+            .collect();
         for (name, reason) in self.document.members("network.deniedDomainReasons") {
-            let mut used = false;
-            for rule in denied
-                .iter_mut()
-                .filter(|rule| rule.rule.pattern == name.value)
-            {
-                rule.reason = Some(reason.clone());
-                used = true;
+            if entries.contains(name.value.as_str()) {
+                reasons.insert(name.value, reason);
+                continue;
             }
-            if !used {
-                let near = nearest(
-                    &name.value,
-                    denied.iter().map(|rule| rule.rule.pattern.as_str()),
-                );
-                findings.warning(
-                    name.offset,
-                    format!(
-                        "network.deniedDomainReasons has {}, which is no entry of {DENIED}",
-                        quoted(&name.value)
-                    ),
-                    Some(match near {
-                        Some(near) => format!("did you mean {}?", quoted(near)),
-                        None => format!("add it to {DENIED}, or remove the reason"),
-                    }),
-                );
-            }
+            let near = if findings.are_too_many() {
+                None
+            } else {
+                nearest(&name.value, entries.iter().copied().take(MOST_COMPARED))
+            };
+            findings.warning(
+                name.offset,
+                format!(
+                    "network.deniedDomainReasons has {}, which is no entry of {DENIED}",
+                    quoted(&name.value)
+                ),
+                Some(match near {
+                    Some(near) => format!("did you mean {}?", quoted(near)),
+                    None => format!("add it to {DENIED}, or remove the reason"),
+                }),
+            );
+        }
+        for rule in denied {
+            rule.reason = reasons.get(&rule.rule.pattern).cloned();
         }
     }
 
     /// An allowed entry that a denied one takes back whole is a mistake worth a word.
     fn unreachable(&self, network: &NetworkPolicy, findings: &mut Findings) {
         let entries = self.document.strings(ALLOWED);
-        // Each check walks the denied list: a hostile document must not make that quadratic.
-        for entry in entries.iter().take(1000) {
+        for entry in entries.iter().take(MOST_COMPARED) {
             let Ok(pattern) = Pattern::parse(&entry.value, List::Allowed) else {
                 continue;
             };

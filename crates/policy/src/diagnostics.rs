@@ -152,6 +152,11 @@ impl Findings {
         });
     }
 
+    /// Whether there are more than will be shown: then a hint that takes time to find is not worth it.
+    pub(crate) fn are_too_many(&self) -> bool {
+        self.items.len() > MOST_FINDINGS
+    }
+
     pub(crate) fn any_error(&self) -> bool {
         self.items
             .iter()

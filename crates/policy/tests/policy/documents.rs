@@ -315,3 +315,56 @@ fn a_finding_prints_as_compilers_do() {
         ]
     );
 }
+
+/// Every prefix of real settings, and many damaged ones: a finding or a policy, never a panic.
+#[test]
+fn no_document_panics() {
+    const TEXT: &str = r#"{"network": {"allowedDomains": ["é.com:1", "*.b.com", "[::1]:3"], "proxyConfig": {"http": "http://[::1]:8"}},
+        "filesystem": {"denyRead": ["~/a/**", {"path": "/b[", "literal": true}]}, "credentials": {"files": [{"path": "~"}]}} // x"#;
+    for (end, _) in TEXT.char_indices() {
+        drop(try_compile(&TEXT[..end]));
+    }
+    let alphabet: Vec<char> = "{}[]\",:*/.~-0é\\ \u{0}\u{feff}\n".chars().collect();
+    // A linear congruential generator (Knuth's constants): the same damage in every run.
+    let mut seed = 1_u64;
+    let mut draw = |below: usize| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).expect("31 bits") % below
+    };
+    for _ in 0..3000 {
+        let mut characters: Vec<char> = TEXT.chars().collect();
+        for _ in 0..=draw(4) {
+            let at = draw(characters.len());
+            characters[at] = alphabet[draw(alphabet.len())];
+        }
+        let text: String = characters.into_iter().collect();
+        match try_compile(&text) {
+            Ok(compiled) => drop(compiled.policy.lines()),
+            Err(invalid) => assert!(!invalid.to_string().is_empty(), "{text}"),
+        }
+    }
+}
+
+/// A megabyte of the worst kind takes about as long as a megabyte of any other.
+#[test]
+fn hostile_documents_are_not_costly() {
+    let started = std::time::Instant::now();
+    let unknown: String = (0..90_000).map(|n| format!("\"{n}\":1,")).collect();
+    let invalid = try_compile(&format!("{{{unknown}}}")).expect_err("unknown keys");
+    assert_eq!(invalid.diagnostics.len(), 201);
+    let domains: String = (0..30_000).map(|n| format!("\"a{n}.com\",")).collect();
+    let reasons: String = (0..30_000).map(|n| format!("\"b{n}.com\":\"\",")).collect();
+    let compiled = try_compile(&format!(
+        "{{\"network\":{{\"deniedDomains\":[{domains}],\"deniedDomainReasons\":{{{reasons}}}}}}}"
+    ))
+    .expect("warnings only");
+    assert_eq!(compiled.warnings.len(), 201);
+    let writes: String = (0..30_000).map(|n| format!("\"~/.ssh/{n}\",")).collect();
+    drop(try_compile(&format!(
+        "{{\"filesystem\":{{\"allowWrite\":[{writes}]}}}}"
+    )));
+    // Far above what it takes, and far below what a square would.
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
