@@ -1,5 +1,6 @@
 //! What `srt` and `srtctl` are made of: finding and starting the daemon, the shim's relay, one file per command.
 
+pub mod commands;
 pub mod connect;
 pub mod errors;
 pub mod programs;
