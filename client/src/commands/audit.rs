@@ -202,7 +202,7 @@ mod tests {
         };
         assert_eq!(
             render(&entry, &TimeZone::UTC),
-            "2026-11-20 12:00:00  deny      files                 evil\\u{1b}[1A\\n.example:443  via=dns"
+            "2026-11-20 12:00:00  deny      files                 evil\\u{1b}[1A\\n.example:443   via=dns"
         );
         assert_eq!(json(&entry)["detail"], json!({"via": "dns"}));
         assert_eq!(json(&AuditEntry::default())["detail"], json!({}));
