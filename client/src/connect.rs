@@ -7,6 +7,7 @@ use srt_proto::socket::{self, Environment, FolderError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
@@ -14,6 +15,8 @@ use tonic::transport::{Channel, Endpoint};
 /// enough to keep a local socket busy.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 512 * 1024;
+/// How long a daemon may take to accept while others queue.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to a daemon, and where it listens.
 #[derive(Clone, Debug)]
@@ -27,22 +30,19 @@ pub struct Connection {
 /// Tries each candidate; `Ok(None)` when nobody answers at any of them.
 ///
 /// # Errors
-/// When somebody answers who must not be trusted, or when a place that was named cannot be used. Nothing has
-/// been sent then.
+/// When nobody answers and the first place cannot be used or trusted. Nothing has been sent there then.
 pub async fn find(environment: &Environment) -> Result<Option<Connection>, Failure> {
-    let mut suspicious = None;
-    for place in environment.candidates(Path::is_dir) {
-        match connect(&place).await {
+    let mut first = None;
+    for (index, place) in environment.candidates(Path::is_dir).iter().enumerate() {
+        match connect(place).await {
             Ok(Some(connection)) => return Ok(Some(connection)),
-            Ok(None) => {}
-            // A bad folder at one place must not hide a good daemon at the next.
-            Err(failure) => suspicious = suspicious.or(Some(failure)),
+            // A place that cannot be used hides no good daemon at the next. Only the first one's failure counts
+            // in the end: that is where a daemon of ours would have to listen.
+            Err(failure) if index == 0 => first = Some(failure),
+            Ok(None) | Err(_) => {}
         }
     }
-    match suspicious {
-        Some(failure) => Err(failure),
-        None => Ok(None),
-    }
+    first.map_or(Ok(None), Err)
 }
 
 /// As [`find`], and a failure with its remedy when nobody answers.
@@ -78,7 +78,7 @@ pub async fn connect(place: &Path) -> Result<Option<Connection>, Failure> {
         Err(FolderError::Io { source, .. }) if absent(&source) => return Ok(None),
         Err(error) => return Err(Failure::from_text(exit::UNREACHABLE, &error.to_string())),
     }
-    let stream = match UnixStream::connect(place).await {
+    let stream = match patient_connect(place).await {
         Ok(stream) => stream,
         Err(error) if absent(&error) => return Ok(None),
         Err(error) => {
@@ -99,6 +99,22 @@ pub async fn connect(place: &Path) -> Result<Option<Connection>, Failure> {
         channel,
         socket: place.into(),
     }))
+}
+
+/// Connects, and tries again for a while where the listener's queue is full: Linux answers EAGAIN then, once many
+/// shims come at the same moment, and would have waited only on a blocking socket.
+async fn patient_connect(place: &Path) -> io::Result<UnixStream> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match UnixStream::connect(place).await {
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline =>
+            {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Whether an error means "nobody there": no file, a file left by a daemon that died, or a folder on the way

@@ -26,10 +26,12 @@ pub fn srtd() -> Result<PathBuf, Failure> {
         })
 }
 
-/// The first executable file of that name on PATH.
+/// The first executable file of that name on PATH. Relative entries do not count: the working directory is a
+/// project's, and a project must not choose our daemon.
 pub fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
+        .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(name))
         .find(|path| is_executable(path))
 }

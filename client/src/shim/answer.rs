@@ -6,7 +6,7 @@
 use crate::errors::Failure;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::io::{Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,10 @@ struct Error<'a> {
 
 /// Answers the host's first request on stdin, if there is one within a bound; a probe and the request after it.
 pub fn answer(name: &str, failure: &Failure) {
+    if std::io::stdin().is_terminal() {
+        // A person, who has read stderr.
+        return;
+    }
     let (sender, lines) = mpsc::channel();
     // Reading stdin cannot be given up, so it has a thread that the process's end takes with it.
     std::thread::spawn(move || read_lines(&sender));

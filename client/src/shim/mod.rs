@@ -6,6 +6,7 @@ pub mod name;
 mod relay;
 mod signals;
 mod stdio;
+mod words;
 
 use crate::errors::Failure;
 use crate::{connect::Connection, start};

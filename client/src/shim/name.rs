@@ -1,16 +1,7 @@
 //! A server's name, made from its command: what a person would call it. Pure.
 
-/// The longest name.
-pub const LONGEST: usize = 64;
-
-/// File and folder names that say nothing about a server; the folder above does.
-const GENERIC: [&str; 14] = [
-    "index", "main", "server", "cli", "app", "run", "start", "mcp", "__main__", "dist", "build",
-    "src", "lib", "bin",
-];
-const GENERIC_FOLDERS: [&str; 9] = [
-    "dist", "build", "src", "lib", "bin", "out", "target", "release", "debug",
-];
+pub use super::words::LONGEST;
+use super::words::{package, path_name, sanitise, stem};
 
 /// Whether a person may give a server this name.
 pub fn is_valid(name: &str) -> bool {
@@ -189,23 +180,6 @@ fn package_of(words: &[&str]) -> Option<String> {
     }
 }
 
-/// A package or image without scope, registry, version, tag or extras.
-fn package(word: &str) -> String {
-    let word = word.split_once("://").map_or(word, |(_, rest)| rest);
-    let word = word.split('#').next().unwrap_or(word);
-    let last = word
-        .trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .unwrap_or(word);
-    let end = last
-        .char_indices()
-        .find(|(index, c)| *index > 0 && matches!(c, '@' | ':' | '[' | '=' | '<' | '>' | '~' | '!'))
-        .map_or(last.len(), |(index, _)| index);
-    let bare = last[..end].trim_start_matches('@');
-    bare.strip_suffix(".git").unwrap_or(bare).to_owned()
-}
-
 fn python(words: &[&str], valued: &[&str]) -> Option<String> {
     let rest = match words.iter().position(|word| *word == "-m") {
         // `-m` ends python's own options; what is before it must be options too.
@@ -253,70 +227,6 @@ fn shell(words: &[&str], again: &impl Fn(&[&str]) -> String) -> Option<String> {
 
 fn script_of(words: &[&str]) -> Option<String> {
     skip(words, &[]).first().map(|word| path_name(word))
-}
-
-/// A file's name without its extension; where that is generic and a folder is named, the folder's.
-fn path_name(path: &str) -> String {
-    let path = path.split_once("://").map_or(path, |(_, rest)| rest);
-    let mut parts = path
-        .split('/')
-        .filter(|part| !matches!(*part, "" | "." | ".."))
-        .rev();
-    let Some(file) = parts.next() else {
-        return String::new();
-    };
-    let own = stem(file);
-    // `server.py` may well be all that somebody wrote; `dist/server.js` and `index.js` are not.
-    let named_by_folder =
-        |folder: &&str| !GENERIC_FOLDERS.contains(folder) && !folder.starts_with('@');
-    let folders: Vec<_> = parts.collect();
-    let built = folders
-        .first()
-        .is_some_and(|folder| GENERIC_FOLDERS.contains(folder));
-    let says_nothing =
-        matches!(own, "index" | "main" | "__main__" | "Cargo") || (built && GENERIC.contains(&own));
-    if says_nothing && let Some(folder) = folders.iter().find(|folder| named_by_folder(folder)) {
-        return package(folder);
-    }
-    own.to_owned()
-}
-
-/// The last path component without a known script extension.
-fn stem(path: &str) -> &str {
-    let file = path.rsplit('/').next().unwrap_or(path);
-    let known = [
-        ".js", ".mjs", ".cjs", ".ts", ".mts", ".tsx", ".py", ".pyz", ".sh", ".rb", ".pl", ".php",
-        ".jar", ".toml", ".exe", ".go",
-    ];
-    known
-        .iter()
-        .find_map(|extension| file.strip_suffix(extension).filter(|stem| !stem.is_empty()))
-        .unwrap_or(file)
-}
-
-/// Keeps `[A-Za-z0-9._-]`, joins the rest with single dashes; starts with a letter, digit or underscore, so
-/// that a name is neither an option nor a hidden file.
-fn sanitise(name: &str) -> String {
-    let mut out = String::new();
-    for c in name.chars() {
-        if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
-            out.push(c);
-        } else if !out.ends_with('-') {
-            out.push('-');
-        }
-    }
-    let out = out.trim_start_matches(['-', '.']);
-    let out = &out[..out.len().min(LONGEST)];
-    let out = if out == name {
-        out
-    } else {
-        out.trim_end_matches(['-', '.'])
-    };
-    if out.is_empty() {
-        "server".to_owned()
-    } else {
-        out.to_owned()
-    }
 }
 
 #[cfg(test)]

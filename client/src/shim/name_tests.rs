@@ -19,7 +19,10 @@ fn names_are_what_a_person_would_say() {
         ),
         ("npx -p @scope/pkg the-command --flag", "the-command"),
         ("npx --package=@scope/pkg", "pkg"),
-        ("/usr/bin/npx @playwright/mcp@latest --headless", "mcp"),
+        (
+            "/usr/bin/npx @playwright/mcp@latest --headless",
+            "playwright-mcp",
+        ),
         ("npx -y pkg --name x", "pkg"),
         ("npx -y github:owner/repo#main", "repo"),
         ("uvx mcp-server-git --repository .", "mcp-server-git"),
@@ -61,6 +64,11 @@ fn names_are_what_a_person_would_say() {
         ("npm exec -y -- @scope/tool", "tool"),
         ("npm --prefix /a run serve", "serve"),
         ("deno run -A npm:@scope/tool", "tool"),
+        ("deno run -A npm:@scope/tool@1.2", "tool"),
+        ("npx -y @sentry/mcp-server@2", "sentry-mcp-server"),
+        ("node /x/node_modules/@azure/mcp/dist/index.js", "azure-mcp"),
+        ("docker run --rm -i ghcr.io/acme/mcp:1", "acme-mcp"),
+        ("docker run --rm -i localhost:5000/mcp", "mcp"),
         ("deno run --allow-net /a/b/thing.ts", "thing"),
         ("cargo run -p my-server -- --bin other", "my-server"),
         (
