@@ -88,7 +88,7 @@ pub enum ServeError {
 
 /// The egress of one sandbox, until shut down or dropped.
 pub struct Egress {
-    context: Arc<Context>,
+    pub(crate) context: Arc<Context>,
     /// Dropping the handle without a shutdown still ends the tasks, only unwaited for.
     _guard: DropGuard,
 }

@@ -15,7 +15,7 @@ pub(super) enum Answer {
     /// The proxy's own words.
     Own(Option<Bytes>),
     /// A server's response.
-    Relayed(Download),
+    Relayed(Box<Download>),
 }
 
 /// A server's response body. When it has ended the connection may serve again; when it is dropped, at its end or

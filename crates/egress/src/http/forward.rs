@@ -83,7 +83,7 @@ pub(super) async fn forward(
         target,
         connection,
     };
-    response.map(|body| Answer::Relayed(Download::new(body, exchange, lease)))
+    response.map(|body| Answer::Relayed(Box::new(Download::new(body, exchange, lease))))
 }
 
 /// Records and answers that a permitted server gave no usable response.
