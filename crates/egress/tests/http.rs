@@ -1,4 +1,5 @@
 //! The HTTP proxy, by raw bytes.
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod common;
 

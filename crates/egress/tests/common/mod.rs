@@ -1,5 +1,6 @@
 //! A sandbox's egress on loopback, with servers to reach and a resolver that knows a few names.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::collections::HashMap;
 use std::future::Future;
