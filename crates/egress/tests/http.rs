@@ -446,3 +446,81 @@ async fn a_token_is_asked_for_where_there_is_one() {
     sandbox.flow("http").await;
     sandbox.no_event();
 }
+
+#[tokio::test]
+async fn large_bodies_pass_whole_in_both_directions() {
+    let (at, _) = origin().await;
+    let mut sandbox = Sandbox::new(policy(&[&at.to_string()], &[]));
+    let mut client = connect(sandbox.http).await;
+    let body = "0123456789".repeat(300_000);
+    let request = format!(
+        "POST http://{at}/ HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let reply = ask(&mut client, &request).await;
+    assert_eq!(reply.status, 200);
+    assert!(reply.body.ends_with(&format!("\r\n\r\n{body}")));
+    let flow = sandbox.flow("http").await;
+    assert_eq!(
+        (flow.1, flow.2),
+        (body.len() as u64, reply.body.len() as u64)
+    );
+}
+
+/// A server that closes each connection after one response without having said so.
+#[tokio::test]
+async fn a_connection_that_the_server_closed_meanwhile_is_not_used() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let (closed, mut closes) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut heard = Vec::new();
+            while !heard.ends_with(b"\r\n\r\n") {
+                heard.push(stream.read_u8().await.unwrap());
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            stream.write_all(answer).await.unwrap();
+            stream.shutdown().await.unwrap();
+            drop(stream);
+            closed.send(()).await.unwrap();
+        }
+    });
+    let mut sandbox = Sandbox::new(policy(&[&at.to_string()], &[]));
+    let mut client = connect(sandbox.http).await;
+    for _ in 0..20 {
+        let request = format!("GET http://{at}/ HTTP/1.1\r\n\r\n");
+        assert_eq!(ask(&mut client, &request).await.body, "ok");
+        soon("the close", closes.recv()).await.unwrap();
+        sandbox.flow("http").await;
+    }
+    sandbox.no_event();
+}
+
+/// A client that leaves in the middle of a response ends the flow, and what had passed is recorded.
+#[tokio::test]
+async fn an_abandoned_download_is_recorded() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let mut sandbox = Sandbox::new(policy(&[&at.to_string()], &[]));
+    let mut client = connect(sandbox.http).await;
+    let request = format!("GET http://{at}/ HTTP/1.1\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let (mut server, _) = soon("the request", listener.accept()).await.unwrap();
+    server
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\npart")
+        .await
+        .unwrap();
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"part") {
+        heard.push(soon("the part", client.read_u8()).await.unwrap());
+    }
+    drop(client);
+    assert_eq!(sandbox.flow("http").await, (at.to_string(), 0, 4));
+    let mut rest = Vec::new();
+    let _ = soon(
+        "the end of the server's connection",
+        server.read_to_end(&mut rest),
+    )
+    .await;
+}
