@@ -416,3 +416,33 @@ async fn a_silent_tunnel_ends() {
     ));
     sandbox.flow("socks5").await;
 }
+
+#[tokio::test]
+async fn connections_beyond_the_bound_wait_and_are_not_lost() {
+    let at = reverser().await;
+    let bounds = Bounds {
+        connections: 1,
+        ..Bounds::default()
+    };
+    let sandbox = Sandbox::with(
+        policy(&[&at.to_string()], &[]),
+        Options {
+            bounds,
+            ..Options::default()
+        },
+    );
+    let mut first = connect(sandbox.socks).await;
+    assert_eq!(socks_name(&mut first, "127.0.0.1", at.port()).await, 0);
+    let mut second = connect(sandbox.socks).await;
+    second.write_all(b"\x05\x01\x00").await.unwrap();
+    let mut method = [0; 2];
+    // Nothing can be waited for here: that nothing comes is the point, and too short a wait can only pass.
+    let early = tokio::time::timeout(Duration::from_millis(100), second.read_exact(&mut method));
+    assert!(early.await.is_err(), "served beyond the bound");
+    assert_eq!(say(&mut first, b"hello").await, b"olleh");
+    drop(first);
+    soon("a free place", second.read_exact(&mut method))
+        .await
+        .unwrap();
+    assert_eq!(method, [5, 0]);
+}
