@@ -1,10 +1,13 @@
 //! The composition root: everything that a running daemon is made of, and the order in which it ends.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use srt_proto::socket::FolderError;
 use srt_runtime::{Config, SandboxManager, Tools};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +33,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
     // The socket first: whoever waits for a daemon waits for it, and a second daemon must not touch the state.
     let (socket, listener) = Socket::bind(&paths.socket)?;
-    srt_proto::socket::prepare_folder(&paths.state)?;
+    private_folder(&paths.state)?;
     let _state = Lock::take(&paths.state.join("srtd.lock"), &paths.state)?;
     let store = Store::open(&paths.database()).await?;
     Supervisor::sweep(&store).await?;
@@ -94,6 +97,18 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
     drop(socket);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Makes the state folder, or closes one of ours that others may enter: what is in it is for us alone.
+fn private_folder(path: &Path) -> anyhow::Result<()> {
+    match srt_proto::socket::prepare_folder(path) {
+        Err(FolderError::TooOpen { .. }) => {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+                .with_context(|| format!("cannot set the mode of {}", path.display()))?;
+            Ok(srt_proto::socket::check_folder(path)?)
+        }
+        other => Ok(other?),
+    }
 }
 
 fn stop_on_signals(shared: &Arc<Shared>) -> anyhow::Result<()> {

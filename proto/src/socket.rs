@@ -154,13 +154,10 @@ pub fn prepare_folder(path: &Path) -> Result<(), FolderError> {
         source,
     };
     if std::fs::symlink_metadata(path).is_err() {
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(io)?;
-        }
-        match std::fs::DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io(error)),
-            _ => {}
-        }
+        // The XDG Base Directory Specification: what is missing of these folders is made with mode 0700.
+        let mut builder = std::fs::DirBuilder::new();
+        builder.mode(0o700).recursive(true);
+        builder.create(path).map_err(io)?;
     }
     check_folder(path)
 }
