@@ -281,6 +281,21 @@ impl Home {
     }
 }
 
+/// Puts a copy of one of our programs, and a script as the srtd beside it, into the home's `bin`; returns the
+/// program's path. Other processes write both: a descriptor of ours that is open for writing may be inherited for a
+/// moment by a child that another test forks, and the kernel executes no file that somebody may write.
+pub fn install(home: &Home, program: &str, script: &str) -> PathBuf {
+    let bin = home.path().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let own = bin.join(Path::new(program).file_name().unwrap());
+    let put = "mkdir -p \"$1\" && cp \"$2\" \"$1\" && cat > \"$1/srtd\" && chmod 755 \"$1/srtd\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", put, "sh"]).arg(&bin).arg(program);
+    let output = run_with(&mut command, format!("#!/bin/sh\n{script}\n").as_bytes());
+    assert!(output.status.success(), "{output:?}");
+    own
+}
+
 /// Starts with all three streams as pipes.
 pub fn piped(command: &mut Command) -> Child {
     command
