@@ -27,6 +27,7 @@ fn twenty_shims_start_one_daemon() {
         .collect();
     let starts = home.path().join("starts");
     support::eventually("a daemon is started", || starts.exists());
+    // Gives the others time to come to the lock; the test holds without, but tries less.
     std::thread::sleep(std::time::Duration::from_millis(300));
     home.listen(|_| ());
     for shim in &mut shims {
