@@ -15,7 +15,7 @@ use srt_tests::{Random, SOON, Talk, World, process, until};
 
 const MIB: usize = 1024 * 1024;
 
-fn shell<'a>(script: &'a str) -> [&'a str; 6] {
+fn shell(script: &str) -> [&str; 6] {
     ["--name", "sh", "--", "sh", "-c", script]
 }
 
