@@ -141,7 +141,7 @@ impl World {
     }
 
     /// Writes `~/.srt-settings.json`.
-    pub fn policy(&self, document: &Value) -> PathBuf {
+    pub fn policy(&self, document: &serde_json::Value) -> PathBuf {
         self.write("home/.srt-settings.json", &format!("{document:#}"))
     }
 
