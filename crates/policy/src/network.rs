@@ -1,211 +1,395 @@
 //! Which hosts a server may reach.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::Origin;
+use ipnet::IpNet;
 
-/// A host as asked for, in the one form in which it is compared: a lower-case IDNA-ASCII name without a
-/// trailing dot, or an address (IPv4 in decimal, octal, hex or short form and IPv4-mapped IPv6 become IPv4).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Host {
-    /// A DNS name.
-    Name(String),
-    /// An address.
-    Ip(IpAddr),
+use crate::address::{classify, faces};
+use crate::pattern::{HostPattern, Pattern};
+use crate::{Checked, Decision, Denial, Host, Origin, Permit, RuleRef, Target, Upstream};
+
+pub(crate) const ALLOWED: &str = "network.allowedDomains";
+pub(crate) const DENIED: &str = "network.deniedDomains";
+pub(crate) const DENIED_ADDRESSES: &str = "network.deniedResolvedAddresses";
+
+/// The network half of a policy.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkPolicy {
+    pub(crate) allowed: Vec<DomainRule>,
+    pub(crate) denied: Vec<DomainRule>,
+    pub(crate) denied_ranges: Vec<RangeRule>,
+    pub(crate) http_upstream: Option<UpstreamRule>,
+    pub(crate) socks_upstream: Option<UpstreamRule>,
 }
 
-/// Why a text is not a host.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{text:?} is not a host name or address: {why}")]
-pub struct HostError {
-    /// The text, shortened.
-    pub text: String,
-    /// What is wrong with it.
-    pub why: &'static str,
+#[derive(Clone, Debug)]
+pub(crate) struct DomainRule {
+    pub(crate) pattern: Pattern,
+    pub(crate) rule: RuleRef,
+    /// Its entry in `network.deniedDomainReasons`.
+    pub(crate) reason: Option<String>,
 }
 
-impl Host {
-    /// Reads a host from a request: a name, an IPv4 in any of the forms of `inet_aton(3)`, an IPv6 with or
-    /// without brackets. No port, no userinfo, no zone.
-    ///
-    /// # Errors
-    /// When the text is none of these.
-    pub fn parse(_text: &str) -> Result<Self, HostError> {
-        todo!()
+impl DomainRule {
+    /// Whether it names this very address and could speak of this port.
+    fn names_address(&self, ip: IpAddr, port: u16) -> bool {
+        self.pattern.host == HostPattern::Exact(Host::Ip(ip)) && self.pattern.covers_port(port)
     }
-}
 
-impl std::fmt::Display for Host {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Name(name) => f.write_str(name),
-            Self::Ip(IpAddr::V4(v4)) => write!(f, "{v4}"),
-            Self::Ip(IpAddr::V6(v6)) => write!(f, "[{v6}]"),
+    fn refusal(&self) -> String {
+        let list = format!("{DENIED} has {:?}", self.rule.pattern);
+        match &self.reason {
+            Some(reason) => format!("{list}: {reason}"),
+            None => list,
         }
     }
 }
 
-/// What a server asked to reach.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Target {
-    /// The host.
-    pub host: Host,
-    /// The TCP port.
-    pub port: u16,
-}
-
-impl std::fmt::Display for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
-}
-
-/// The rule that decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleRef {
-    /// Dotted key, "network.allowedDomains"; "built-in" for the default refusal and address classes.
-    pub key: String,
-    /// The pattern as written, or the class's name ("loopback", "link-local", "cloud metadata").
-    pub pattern: String,
-    /// Where it is written.
-    pub origin: Origin,
-}
-
-/// What policy says of a target.
 #[derive(Clone, Debug)]
-pub enum Decision {
-    /// It may be reached, once its addresses are checked.
-    Allow(Permit),
-    /// It may not.
-    Deny(Denial),
+pub(crate) struct RangeRule {
+    pub(crate) range: IpNet,
+    pub(crate) rule: RuleRef,
 }
 
-/// Proof that policy allows a target. Only [`NetworkPolicy::decide`] makes one.
 #[derive(Clone, Debug)]
-pub struct Permit {
-    target: Target,
-    rule: RuleRef,
+pub(crate) struct UpstreamRule {
+    pub(crate) upstream: Upstream,
+    pub(crate) text: String,
+    pub(crate) origin: Origin,
 }
-
-impl Permit {
-    /// The permitted target.
-    pub fn target(&self) -> &Target {
-        &self.target
-    }
-    /// The rule that allowed it.
-    pub fn rule(&self) -> &RuleRef {
-        &self.rule
-    }
-}
-
-/// A permit whose addresses passed the resolved-address check: all that `dial` takes. Only
-/// [`NetworkPolicy::check`] and [`NetworkPolicy::check_upstream`] make one.
-#[derive(Clone, Debug)]
-pub struct Checked {
-    permit: Permit,
-    addresses: Vec<SocketAddr>,
-    upstream: Option<Upstream>,
-}
-
-impl Checked {
-    /// The permit that was checked.
-    pub fn permit(&self) -> &Permit {
-        &self.permit
-    }
-    /// The addresses to dial, in order; never empty. Those of the upstream proxy where there is one.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-    /// The user's own proxy through which the target is reached.
-    pub fn upstream(&self) -> Option<&Upstream> {
-        self.upstream.as_ref()
-    }
-}
-
-/// A proxy of the user's own (`network.proxyConfig`), to which permitted traffic is handed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Upstream {
-    /// An HTTP proxy, asked with CONNECT.
-    Http(Target),
-    /// A SOCKS5 proxy.
-    Socks5(Target),
-}
-
-/// A refusal, worded for the person (or model) who meets it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denial {
-    /// What was asked for, in canonical form: "example.com:443".
-    pub subject: String,
-    /// Why: "no rule in network.allowedDomains matches", "network.deniedDomains has \"*.example.com\"".
-    pub reason: String,
-    /// The deciding rule; `None` when nothing allowed it.
-    pub rule: Option<RuleRef>,
-    /// The settings line that would allow it: `"network": { "allowedDomains": ["example.com:443"] }`; absent
-    /// where no line would.
-    pub remedy: Option<String>,
-}
-
-/// The network half of a policy.
-#[derive(Clone, Debug, Default)]
-pub struct NetworkPolicy {}
 
 impl NetworkPolicy {
     /// Decides on a connection: denied domains first, then allowed ones, then no.
-    pub fn decide(&self, _target: &Target) -> Decision {
-        todo!()
+    pub fn decide(&self, target: &Target) -> Decision {
+        if let Some(denied) = self.denied.iter().find(|rule| rule.pattern.matches(target)) {
+            return Decision::Deny(Denial {
+                subject: target.to_string(),
+                reason: denied.refusal(),
+                rule: Some(denied.rule.clone()),
+                remedy: None,
+            });
+        }
+        match self
+            .allowed
+            .iter()
+            .find(|rule| rule.pattern.matches(target))
+        {
+            Some(allowed) => Decision::Allow(Permit {
+                target: target.clone(),
+                rule: allowed.rule.clone(),
+            }),
+            None => Decision::Deny(self.nothing_allows(&target.host, Some(target.port))),
+        }
     }
 
     /// Decides on a name lookup: `Ok` if some port of the name could be allowed.
     ///
     /// # Errors
     /// The denial, when no port of the name could be.
-    pub fn decide_lookup(&self, _host: &Host) -> Result<(), Denial> {
-        todo!()
+    pub fn decide_lookup(&self, host: &Host) -> Result<(), Denial> {
+        let mut refused = None;
+        for allowed in self
+            .allowed
+            .iter()
+            .filter(|rule| rule.pattern.host.matches(host))
+        {
+            let denied = self.denied.iter().find(|rule| {
+                rule.pattern.host.matches(host)
+                    && (rule.pattern.port.is_none() || rule.pattern.port == allowed.pattern.port)
+            });
+            match denied {
+                None => return Ok(()),
+                Some(denied) => refused = Some(denied),
+            }
+        }
+        // A denied name is reported as denied even where nothing would have allowed it: the line that one could
+        // add would not help.
+        let refused = refused.or_else(|| {
+            self.denied
+                .iter()
+                .find(|rule| rule.pattern.port.is_none() && rule.pattern.host.matches(host))
+        });
+        Err(match refused {
+            Some(denied) => Denial {
+                subject: host.to_string(),
+                reason: denied.refusal(),
+                rule: Some(denied.rule.clone()),
+                remedy: None,
+            },
+            None => self.nothing_allows(host, None),
+        })
+    }
+
+    /// The default refusal, with the nearest miss: what one would otherwise hunt for.
+    fn nothing_allows(&self, host: &Host, port: Option<u16>) -> Denial {
+        let subject = match port {
+            Some(port) => Target {
+                host: host.clone(),
+                port,
+            }
+            .to_string(),
+            None => host.to_string(),
+        };
+        let mut reason = if self.allowed.is_empty() {
+            format!("{ALLOWED} is empty, so no host can be reached")
+        } else {
+            format!("no rule in {ALLOWED} matches")
+        };
+        let other_port = self
+            .allowed
+            .iter()
+            .find(|rule| rule.pattern.host.matches(host));
+        let parent = self.allowed.iter().find(
+            |rule| matches!((&rule.pattern.host, host), (HostPattern::Subdomains(base), Host::Name(name)) if base == name),
+        );
+        if let Some(rule) = other_port {
+            reason.push_str(&format!("; {:?} is for another port", rule.rule.pattern));
+        } else if let Some(rule) = parent {
+            reason.push_str(&format!(
+                "; {:?} covers subdomains, not the domain itself",
+                rule.rule.pattern
+            ));
+        }
+        let mut nameable = true;
+        match host {
+            Host::Ip(ip) => {
+                if let Some(class) = classify(*ip, &[]) {
+                    reason.push_str(&format!(
+                        "; the address is {}: {}",
+                        class.name, class.reason
+                    ));
+                } else {
+                    reason.push_str(
+                        "; an address is allowed only by naming it, never through a domain",
+                    );
+                }
+            }
+            Host::Name(name) if !name.contains('.') && name != "localhost" => {
+                nameable = false;
+                reason.push_str("; a name of a single label cannot be allowed, its full name or its address can");
+            }
+            Host::Name(_) => {}
+        }
+        Denial {
+            remedy: nameable.then(|| allow_line(&subject)),
+            subject,
+            reason,
+            rule: None,
+        }
     }
 
     /// Checks the addresses that a permitted target resolved to (pure: the addresses and this host's own
     /// addresses are facts). Addresses of the denied classes are dropped, unless a literal in `allowedDomains`
     /// names that very address (and port, if it has one) or the rule is `localhost` and the address is loopback.
+    /// An address literal in `deniedDomains` stays refused whatever else names it. Where the target is itself an
+    /// address, `resolved` is not looked at: that address is the only one that can be dialled.
+    ///
+    /// The permit must come from this very policy's [`decide`](Self::decide).
     ///
     /// # Errors
     /// The denial, naming the class, when none is left.
     pub fn check(
         &self,
-        _permit: Permit,
-        _resolved: &[IpAddr],
-        _own: &[IpAddr],
+        permit: Permit,
+        resolved: &[IpAddr],
+        own: &[IpAddr],
     ) -> Result<Checked, Denial> {
-        todo!()
+        let target = permit.target.clone();
+        let literal;
+        let resolved = match target.host {
+            Host::Ip(ip) => {
+                literal = [ip];
+                &literal[..]
+            }
+            Host::Name(_) => resolved,
+        };
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        let mut first_refusal = None;
+        for ip in resolved.iter().map(IpAddr::to_canonical) {
+            match self.refuses_address(&permit, ip, own) {
+                None => {
+                    let address = SocketAddr::new(ip, target.port);
+                    if !addresses.contains(&address) {
+                        addresses.push(address);
+                    }
+                }
+                Some(refusal) if first_refusal.is_none() => first_refusal = Some(refusal),
+                Some(_) => {}
+            }
+        }
+        if !addresses.is_empty() {
+            return Ok(Checked {
+                permit,
+                addresses,
+                upstream: None,
+            });
+        }
+        Err(first_refusal.unwrap_or_else(|| Denial {
+            subject: target.to_string(),
+            reason: "the name has no address".to_owned(),
+            rule: None,
+            remedy: None,
+        }))
     }
 
-    /// The user's own proxy for a permitted target, if the settings name one.
-    pub fn upstream(&self, _permit: &Permit) -> Option<Upstream> {
-        todo!()
+    fn refuses_address(&self, permit: &Permit, ip: IpAddr, own: &[IpAddr]) -> Option<Denial> {
+        let target = &permit.target;
+        let denial = |reason: String, rule: RuleRef, remedy: Option<String>| {
+            Some(Denial {
+                subject: target.to_string(),
+                reason,
+                rule: Some(rule),
+                remedy,
+            })
+        };
+        let denied_literal = faces(ip).find_map(|face| {
+            self.denied
+                .iter()
+                .find(|rule| rule.names_address(face, target.port))
+        });
+        if let Some(denied) = denied_literal {
+            return denial(
+                format!("it leads to {ip}, and {}", denied.refusal()),
+                denied.rule.clone(),
+                None,
+            );
+        }
+        if self
+            .allowed
+            .iter()
+            .any(|rule| rule.names_address(ip, target.port))
+        {
+            return None;
+        }
+        if ip.is_loopback() && target.host == Host::Name("localhost".to_owned()) {
+            // Only a rule that says `localhost` can have permitted this target.
+            return None;
+        }
+        let remedy = allow_line(
+            &Target {
+                host: Host::Ip(ip),
+                port: target.port,
+            }
+            .to_string(),
+        );
+        let denied_range = self
+            .denied_ranges
+            .iter()
+            .find(|rule| faces(ip).any(|face| rule.range.contains(&face)));
+        if let Some(denied) = denied_range {
+            let reason = format!(
+                "it leads to {ip}, and {DENIED_ADDRESSES} has {:?}",
+                denied.rule.pattern
+            );
+            return denial(reason, denied.rule.clone(), Some(remedy));
+        }
+        let class = classify(ip, own)?;
+        let rule = RuleRef {
+            key: "built-in".to_owned(),
+            pattern: class.name.to_owned(),
+            origin: Origin::BuiltIn(class.reason),
+        };
+        denial(
+            format!(
+                "it leads to {ip}, which is {}: {}",
+                class.name, class.reason
+            ),
+            rule,
+            Some(remedy),
+        )
+    }
+
+    /// The user's own proxy for a permitted target, if the settings name one: the HTTP one where both kinds are
+    /// named. Loopback targets have none: at the far end of a proxy, loopback would be another machine's.
+    pub fn upstream(&self, permit: &Permit) -> Option<Upstream> {
+        let local = match &permit.target.host {
+            Host::Ip(ip) => ip.is_loopback(),
+            Host::Name(name) => name == "localhost",
+        };
+        if local {
+            return None;
+        }
+        self.http_upstream
+            .as_ref()
+            .or(self.socks_upstream.as_ref())
+            .map(|rule| rule.upstream.clone())
     }
 
     /// Turns a permit into a dialable one through `upstream`, whose addresses are a fact. They are the user's
-    /// own choice and so not checked against the denied classes.
+    /// own choice and so not checked against the denied classes. The permit must come from this very policy's
+    /// [`decide`](Self::decide).
     ///
     /// # Errors
     /// The denial, when the proxy has no address.
     pub fn check_upstream(
         &self,
-        _permit: Permit,
-        _upstream: Upstream,
-        _resolved: &[IpAddr],
+        permit: Permit,
+        upstream: Upstream,
+        resolved: &[IpAddr],
     ) -> Result<Checked, Denial> {
-        todo!()
+        let (Upstream::Http(proxy) | Upstream::Socks5(proxy)) = &upstream;
+        let addresses: Vec<SocketAddr> = resolved
+            .iter()
+            .map(|ip| SocketAddr::new(ip.to_canonical(), proxy.port))
+            .collect();
+        if addresses.is_empty() {
+            return Err(Denial {
+                subject: permit.target.to_string(),
+                reason: format!("the proxy {proxy} of network.proxyConfig has no address"),
+                rule: None,
+                remedy: None,
+            });
+        }
+        Ok(Checked {
+            permit,
+            addresses,
+            upstream: Some(upstream),
+        })
     }
 
     /// Loopback literals with a port in `allowedDomains` (`127.0.0.1:3000`, `[::1]:3000`, and both of them for
     /// `localhost:3000`): a sandbox has a loopback of its own, so the transparent front end must listen at
-    /// exactly these.
+    /// exactly these. Sorted; without those that `deniedDomains` refuses.
     pub fn loopback_listeners(&self) -> Vec<SocketAddr> {
-        todo!()
+        let mut listeners = BTreeSet::new();
+        for rule in &self.allowed {
+            let (HostPattern::Exact(host), Some(port)) = (&rule.pattern.host, rule.pattern.port)
+            else {
+                continue;
+            };
+            let target = Target {
+                host: host.clone(),
+                port,
+            };
+            if matches!(self.decide(&target), Decision::Deny(_)) {
+                continue;
+            }
+            match host {
+                Host::Ip(ip) if ip.is_loopback() => {
+                    listeners.insert(SocketAddr::new(*ip, port));
+                }
+                Host::Name(name) if name == "localhost" => {
+                    listeners.insert(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
+                    listeners.insert(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port));
+                }
+                Host::Ip(_) | Host::Name(_) => {}
+            }
+        }
+        listeners.into_iter().collect()
     }
 
     /// Whether any host at all can be allowed.
     pub fn allows_anything(&self) -> bool {
-        todo!()
+        let everything_denied = self
+            .denied
+            .iter()
+            .any(|rule| rule.pattern.host == HostPattern::Any && rule.pattern.port.is_none());
+        !self.allowed.is_empty() && !everything_denied
     }
+}
+
+/// The settings line that allows `entry`.
+fn allow_line(entry: &str) -> String {
+    format!("\"network\": {{ \"allowedDomains\": [\"{entry}\"] }}")
 }

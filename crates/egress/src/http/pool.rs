@@ -1,0 +1,135 @@
+//! Connections to HTTP servers that wait for another request of the same sandbox to the same target.
+//!
+//! The decision is taken anew before each request. A connection also remembers the policy under which its address
+//! was checked, and serves again only under that very one: after a reload it is dialled, and so checked, afresh.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use hyper::client::conn::http1::SendRequest;
+use srt_policy::{NetworkPolicy, Target};
+
+use super::body::Upload;
+use crate::context::Context;
+
+/// A connection to a server, and what it was checked for.
+pub(super) struct Connection {
+    pub(super) sender: SendRequest<Upload>,
+    pub(super) address: SocketAddr,
+    pub(super) policy: Arc<NetworkPolicy>,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+/// One sandbox's idle connections.
+pub(crate) struct Pool {
+    most: usize,
+    idle: Mutex<Shelf>,
+}
+
+#[derive(Default)]
+struct Shelf {
+    count: usize,
+    by_target: HashMap<Target, Vec<Idle>>,
+}
+
+impl Pool {
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            most,
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Takes a connection to `target` that was checked under `policy` and is ready for a request.
+    pub(super) fn take(&self, target: &Target, policy: &Arc<NetworkPolicy>) -> Option<Connection> {
+        let mut shelf = self.lock();
+        let Shelf { count, by_target } = &mut *shelf;
+        let list = by_target.get_mut(target)?;
+        // The last one in is the likeliest to be still open.
+        while let Some(Idle { connection, .. }) = list.pop() {
+            *count -= 1;
+            if Arc::ptr_eq(&connection.policy, policy) && connection.sender.is_ready() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn put(&self, target: &Target, connection: Connection) {
+        if connection.sender.is_closed() {
+            return;
+        }
+        let mut shelf = self.lock();
+        if shelf.count >= self.most {
+            return;
+        }
+        shelf.count += 1;
+        let idle = Idle {
+            connection,
+            since: Instant::now(),
+        };
+        match shelf.by_target.get_mut(target) {
+            Some(list) => list.push(idle),
+            None => {
+                shelf.by_target.insert(target.clone(), vec![idle]);
+            }
+        }
+    }
+
+    /// Closes every idle connection.
+    pub(crate) fn clear(&self) {
+        *self.lock() = Shelf::default();
+    }
+
+    fn retain(&self, keep: impl Fn(&Idle) -> bool) {
+        let mut shelf = self.lock();
+        let mut count = 0;
+        shelf.by_target.retain(|_target, list| {
+            list.retain(&keep);
+            count += list.len();
+            !list.is_empty()
+        });
+        shelf.count = count;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
+        // A panic while it is held can only have miscounted, which `retain` puts right.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection in use, to be given back when its response has been read to the end.
+pub(super) struct Lease {
+    pub(super) context: Arc<Context>,
+    pub(super) target: Target,
+    pub(super) connection: Connection,
+}
+
+impl Lease {
+    pub(super) fn give_back(self) {
+        if !self.context.cancel.is_cancelled() {
+            self.context.pool.put(&self.target, self.connection);
+        }
+    }
+}
+
+/// Closes connections that have been idle for too long, for as long as the sandbox lives.
+pub(crate) async fn sweep(context: Arc<Context>) {
+    let limit = context.bounds.pool_timeout;
+    let cancel = context.cancel.clone();
+    let sweeping = async {
+        loop {
+            tokio::time::sleep(limit / 2).await;
+            context
+                .pool
+                .retain(|idle| idle.since.elapsed() < limit && !idle.connection.sender.is_closed());
+        }
+    };
+    let _ = cancel.run_until_cancelled(sweeping).await;
+}

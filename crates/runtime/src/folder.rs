@@ -1,0 +1,127 @@
+//! A launch's folder on the host: its temporary folder, and what a sweep must know should we die.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::stubs;
+
+const STUBS: &str = "stubs.json";
+const TEMP: &str = "tmp";
+
+/// The folder of one launch.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Makes `top/name` and the temporary folder in it, both 0700.
+    pub(crate) fn create(top: &Path, name: &str) -> io::Result<Self> {
+        let private = |recursive| {
+            let mut builder = std::fs::DirBuilder::new();
+            builder.mode(0o700).recursive(recursive);
+            builder
+        };
+        private(true).create(top)?;
+        let folder = Self {
+            path: top.join(name),
+        };
+        private(false).create(&folder.path)?;
+        private(false).create(folder.temp())?;
+        Ok(folder)
+    }
+
+    /// The temporary folder.
+    pub(crate) fn temp(&self) -> PathBuf {
+        self.path.join(TEMP)
+    }
+
+    /// Writes down which stubs the launch is about to make, before it makes them.
+    pub(crate) fn record_stubs(&self, paths: &[PathBuf]) -> io::Result<()> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        std::fs::write(self.path.join(STUBS), serde_json::to_vec(paths)?)
+    }
+
+    /// Removes it all. The server may have taken permission bits off its own folders.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        remove_all(&self.path)
+    }
+}
+
+/// Removes what dead launches left below `top`.
+///
+/// # Errors
+/// The first folder that could not be removed.
+pub(crate) fn sweep(top: &Path) -> io::Result<Vec<String>> {
+    let mut swept = Vec::new();
+    let entries = match std::fs::read_dir(top) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(swept),
+        other => other?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if let Ok(text) = std::fs::read(path.join(STUBS))
+            && let Ok(paths) = serde_json::from_slice::<Vec<PathBuf>>(&text)
+        {
+            paths.iter().for_each(|path| stubs::sweep(path));
+        }
+        remove_all(&path)?;
+        swept.extend(
+            path.file_name()
+                .map(|name| name.to_string_lossy().into_owned()),
+        );
+    }
+    Ok(swept)
+}
+
+/// `remove_dir_all`, and where a folder inside refuses, again after giving ourselves its permission bits back.
+fn remove_all(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(path);
+            std::fs::remove_dir_all(path)
+        }
+        other => other,
+    }
+}
+
+fn open_up(folder: &Path) {
+    let _ = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700));
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        // Not through links: `file_type` does not follow.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_removes_folders_however_they_were_left() {
+        let top = tempfile::tempdir().unwrap();
+        let launches = top.path().join("launches");
+        let folder = Folder::create(&launches, "one").unwrap();
+        let stub = top.path().join("stub");
+        folder.record_stubs(std::slice::from_ref(&stub)).unwrap();
+        std::mem::forget(
+            stubs::Stubs::default()
+                .hold(std::slice::from_ref(&stub))
+                .unwrap(),
+        );
+        let deep = folder.temp().join("a/b");
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::write(deep.join("c"), "x").unwrap();
+        std::fs::set_permissions(folder.temp().join("a"), std::fs::Permissions::from_mode(0))
+            .unwrap();
+        assert_eq!(sweep(&launches).unwrap(), ["one"]);
+        assert!(!stub.exists());
+        assert_eq!(std::fs::read_dir(&launches).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,325 @@
+//! Launching: policy and command in, a running sandbox with its own way out, and all of it gone afterwards.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use srt_egress::{Egress, Event, Listeners, Resolve, SystemResolver};
+use srt_policy::{NetworkPolicy, Policy};
+use srt_sandbox::{Command, Exit, LaunchError, Prepared, Processes, Sandbox, Stdio, Tools};
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+use crate::folder::{self, Folder};
+use crate::lower::{Place, lower};
+use crate::server_environment;
+use crate::stubs::{Held, Stubs};
+
+/// What every launch of a manager shares.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The programs that a launch needs.
+    pub tools: Tools,
+    /// Where launches have their folders; nobody else's files may be in it.
+    pub launches: PathBuf,
+}
+
+/// Why a launch did not happen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// The sandbox could not be built, or the command not run in it.
+    #[error(transparent)]
+    Sandbox(#[from] LaunchError),
+    /// The launch's folder could not be made.
+    #[error("cannot make the launch's folder in {}: {source}\nhint: the state folder must be writable and have space left", path.display())]
+    Folder {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The place of a denied path could not be held.
+    #[error(
+        "cannot hold the place of a denied path that does not exist yet: {source}\nhint: create it, or deny the folder around it"
+    )]
+    Stub {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The working directory cannot be used.
+    #[error("the working directory {} {why}\nhint: --cwd chooses another", path.display())]
+    WorkingDirectory {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The proxies could not be served.
+    #[error(transparent)]
+    Egress(#[from] srt_egress::ServeError),
+}
+
+/// One launch to be.
+#[derive(Debug)]
+pub struct LaunchRequest {
+    /// Names the launch's folder.
+    pub id: Uuid,
+    /// What it may do.
+    pub policy: Arc<Policy>,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Absolute.
+    pub cwd: PathBuf,
+    /// The environment that policy chooses from.
+    pub offered: BTreeMap<String, String>,
+    /// Names asked for beside the baseline.
+    pub named: Vec<String>,
+    /// Where what happens to its traffic is told. Keep receiving until the launch is closed.
+    pub events: mpsc::Sender<Event>,
+}
+
+/// Launches sandboxes.
+#[derive(Debug)]
+pub struct SandboxManager {
+    config: Config,
+    stubs: Stubs,
+}
+
+impl SandboxManager {
+    /// A manager. Whatever an earlier one with the same folder left behind is removed first.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn new(config: Config) -> io::Result<Self> {
+        let swept = folder::sweep(&config.launches)?;
+        if !swept.is_empty() {
+            tracing::info!(
+                count = swept.len(),
+                "removed the folders of launches that a dead daemon left"
+            );
+        }
+        Ok(Self {
+            config,
+            stubs: Stubs::default(),
+        })
+    }
+
+    /// Builds everything but the server itself.
+    ///
+    /// # Errors
+    /// The step that failed. Nothing is left behind.
+    pub async fn prepare(&self, request: LaunchRequest) -> Result<PreparedLaunch, RuntimeError> {
+        match Place::of(&request.cwd) {
+            Place::Folder => {}
+            Place::File => return Err(bad_cwd(&request.cwd, "is not a folder")),
+            Place::Absent => {
+                return Err(bad_cwd(&request.cwd, "does not exist or cannot be entered"));
+            }
+        }
+        let top = &self.config.launches;
+        let folder = Folder::create(top, &request.id.to_string()).map_err(|source| {
+            RuntimeError::Folder {
+                path: top.clone(),
+                source,
+            }
+        })?;
+        let mut belongings = Belongings {
+            folder,
+            stubs: None,
+        };
+        let temp = belongings.folder.temp();
+        let lowered = lower(&request.policy, &request.cwd, &temp, Place::of, resolve);
+        let stub = |source| RuntimeError::Stub { source };
+        belongings
+            .folder
+            .record_stubs(&lowered.stubs)
+            .map_err(stub)?;
+        belongings.stubs = Some(self.stubs.hold(&lowered.stubs).map_err(stub)?);
+
+        let temp_inside = lowered.spec.temp.inside.display().to_string();
+        let mut prepared = Prepared::new(lowered.spec, &self.config.tools).await?;
+        let (network, policy) = watch::channel(Arc::new(request.policy.network.clone()));
+        let mut config = srt_egress::Config::new(policy, request.events);
+        config.resolver = Arc::new(SystemResolver) as Arc<dyn Resolve>;
+        config.token = token();
+        let selection = request
+            .policy
+            .environment
+            .select(&request.offered, &request.named);
+        let environment = server_environment(
+            &selection,
+            &request.policy.network,
+            &request.command,
+            prepared.http_proxy(),
+            prepared.socks_proxy(),
+            &temp_inside,
+            config.token.as_deref(),
+        );
+        let egress = match prepared.take_sockets() {
+            None => None,
+            Some(sockets) => Some(Egress::serve(
+                Listeners {
+                    http: Some(sockets.http),
+                    socks: Some(sockets.socks),
+                    transparent: sockets.transparent,
+                    dns_udp: sockets.dns_udp,
+                    dns_tcp: sockets.dns_tcp,
+                },
+                config,
+            )?),
+        };
+        Ok(PreparedLaunch {
+            prepared,
+            egress,
+            network,
+            belongings,
+            command: Command {
+                arguments: request.command,
+                environment,
+                cwd: resolve(&request.cwd),
+            },
+            notes: lowered.notes,
+            left_out: selection.left_out,
+        })
+    }
+}
+
+/// Everything but the server.
+#[derive(Debug)]
+pub struct PreparedLaunch {
+    prepared: Prepared,
+    egress: Option<Egress>,
+    network: watch::Sender<Arc<NetworkPolicy>>,
+    belongings: Belongings,
+    command: Command,
+    notes: Vec<String>,
+    left_out: Vec<String>,
+}
+
+/// A launch whose server could not be started; everything else was taken down.
+pub type Unstarted = RuntimeError;
+
+impl PreparedLaunch {
+    /// Rules that have no effect at the moment, for a person.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Names of variables that were offered and not passed on, sorted.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
+    /// Starts the server.
+    ///
+    /// # Errors
+    /// The step that failed. Nothing is left behind.
+    pub async fn start(self, stdio: Stdio) -> Result<Launch, Unstarted> {
+        match self.prepared.start(self.command, stdio).await {
+            Ok(sandbox) => Ok(Launch {
+                sandbox,
+                egress: self.egress,
+                network: self.network,
+                belongings: self.belongings,
+            }),
+            Err(error) => {
+                if let Some(egress) = self.egress {
+                    egress.shutdown().await;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Takes it down without having started the server.
+    pub async fn abandon(self) {
+        drop(self.prepared);
+        if let Some(egress) = self.egress {
+            egress.shutdown().await;
+        }
+    }
+}
+
+/// A running server in its sandbox.
+#[derive(Debug)]
+pub struct Launch {
+    sandbox: Sandbox,
+    egress: Option<Egress>,
+    network: watch::Sender<Arc<NetworkPolicy>>,
+    belongings: Belongings,
+}
+
+impl Launch {
+    /// Its processes, to signal and count.
+    pub fn processes(&self) -> &Processes {
+        self.sandbox.processes()
+    }
+
+    /// Replaces the rules for its traffic: new requests are decided by them at once.
+    pub fn set_network(&self, network: Arc<NetworkPolicy>) {
+        self.network.send_replace(network);
+    }
+
+    /// Waits until the server has ended and no process of the launch is left. Cancel safe.
+    pub async fn wait(&mut self) -> Exit {
+        self.sandbox.wait().await
+    }
+
+    /// Ends its way out and removes its folder. To be called after [`Launch::wait`].
+    pub async fn close(self) {
+        drop(self.sandbox);
+        if let Some(egress) = self.egress {
+            egress.shutdown().await;
+        }
+        drop(self.belongings);
+    }
+}
+
+/// What a launch has on the host; dropping it removes it.
+#[derive(Debug)]
+struct Belongings {
+    folder: Folder,
+    stubs: Option<Held>,
+}
+
+impl Drop for Belongings {
+    fn drop(&mut self) {
+        // First the stubs, which the folder's record is about.
+        self.stubs = None;
+        if let Err(error) = self.folder.remove() {
+            tracing::error!(%error, "cannot remove a launch's folder");
+        }
+    }
+}
+
+fn bad_cwd(path: &Path, why: &'static str) -> RuntimeError {
+    RuntimeError::WorkingDirectory {
+        path: path.into(),
+        why,
+    }
+}
+
+/// Replaces links in the part of a path that exists.
+fn resolve(path: &Path) -> PathBuf {
+    for existing in path.ancestors() {
+        if let Ok(real) = existing.canonicalize() {
+            return match path.strip_prefix(existing) {
+                Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
+                _ => real,
+            };
+        }
+    }
+    path.to_owned()
+}
+
+/// On Linux each sandbox has listeners that nobody else can reach, and needs no token.
+#[cfg(target_os = "linux")]
+fn token() -> Option<String> {
+    None
+}
+#[cfg(not(target_os = "linux"))]
+fn token() -> Option<String> {
+    Some(Uuid::new_v4().simple().to_string())
+}

@@ -1,0 +1,173 @@
+//! A spec's files as arguments of bubblewrap (bwrap(1)). Pure: what is a folder is an argument.
+
+use std::path::{Path, PathBuf};
+
+use super::handshake::Argument;
+use crate::{Access, LaunchError, SandboxSpec};
+
+/// What stands at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Folder,
+    File,
+    Absent,
+}
+
+/// Where glibc, musl and c-ares look for their resolver, and what they find: the sandbox's loopback, where DNS
+/// is answered by us. Any other address would be answered too; this one never looks foreign in a log.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+const RESOLV_CONF_TEXT: &[u8] =
+    b"# srt: names are answered by the policy of this launch\nnameserver 127.0.0.1\n";
+
+/// The arguments of bubblewrap, but for the command.
+///
+/// `kind` tells what stands at a path on the host; `resolv_conf` is where `/etc/resolv.conf` really is.
+pub(crate) fn arguments(
+    spec: &SandboxSpec,
+    kind: impl Fn(&Path) -> Kind,
+    resolv_conf: Option<&Path>,
+) -> Result<Vec<Argument>, LaunchError> {
+    let mut plan = Plan::default();
+    plan.words(&[
+        "--unshare-user",
+        "--unshare-pid",
+        "--unshare-ipc",
+        "--unshare-uts",
+    ]);
+    plan.words(&["--unshare-cgroup-try", "--die-with-parent", "--new-session"]);
+    // For a caller that is root bubblewrap would keep all capabilities of the namespace.
+    plan.words(&["--cap-drop", "ALL"]);
+    plan.words(&["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]);
+
+    let mut hidden_folders = Vec::new();
+    for (index, rule) in spec.files.iter().enumerate() {
+        let path = text(&rule.path)?;
+        match (rule.access, kind(&rule.path)) {
+            (_, Kind::Absent) => {}
+            (Access::Read, _) => plan.words(&["--ro-bind", path, path]),
+            (Access::ReadWrite, _) => plan.words(&["--bind", path, path]),
+            (Access::None, Kind::File) => {
+                // An empty file that nobody may open: a reader gets EACCES, not an empty secret.
+                plan.words(&["--perms", "0000", "--ro-bind-data"]);
+                plan.arguments.push(Argument::Data(Vec::new()));
+                plan.words(&[path]);
+            }
+            (Access::None, Kind::Folder) => {
+                // Something below is opened again: then the folder must let one pass, but still not list.
+                let passed_through = spec.files[index + 1..].iter().any(|below| {
+                    below.path.starts_with(&rule.path) && below.access != Access::None
+                }) || spec.temp.inside.starts_with(&rule.path);
+                plan.words(&["--perms", if passed_through { "0111" } else { "0000" }]);
+                plan.words(&["--tmpfs", path]);
+                hidden_folders.push(path.to_owned());
+            }
+        }
+    }
+    if let Some(target) = resolv_conf {
+        plan.words(&["--perms", "0444", "--ro-bind-data"]);
+        plan.arguments
+            .push(Argument::Data(RESOLV_CONF_TEXT.to_vec()));
+        plan.words(&[text(target)?]);
+    }
+    plan.words(&["--bind", text(&spec.temp.host)?, text(&spec.temp.inside)?]);
+    // Last, because bubblewrap must still make mount points in them. The server owns these tmpfs in its user
+    // namespace: while they are writable it could give itself the permission bits back.
+    for folder in hidden_folders.iter().rev() {
+        plan.words(&["--remount-ro", folder]);
+    }
+    Ok(plan.arguments)
+}
+
+/// Where `/etc/resolv.conf` really is: systemd-resolved makes it a link into `/run`, which a sandbox does not see.
+pub(crate) fn resolv_conf() -> Option<PathBuf> {
+    std::fs::canonicalize(RESOLV_CONF).ok()
+}
+
+/// What stands at a path of the host.
+pub(crate) fn kind(path: &Path) -> Kind {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => Kind::Folder,
+        Ok(_) => Kind::File,
+        Err(_) => Kind::Absent,
+    }
+}
+
+fn text(path: &Path) -> Result<&str, LaunchError> {
+    path.to_str()
+        .ok_or_else(|| LaunchError::NotUtf8 { path: path.into() })
+}
+
+#[derive(Default)]
+struct Plan {
+    arguments: Vec<Argument>,
+}
+
+impl Plan {
+    fn words(&mut self, words: &[&str]) {
+        self.arguments
+            .extend(words.iter().map(|word| Argument::Text((*word).to_owned())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Limits, NetworkSpec, PathRule, TempFolder};
+
+    fn check(files: &[(&str, Access)], expected: &str) {
+        let spec = SandboxSpec {
+            files: files
+                .iter()
+                .map(|(path, access)| PathRule {
+                    path: (*path).into(),
+                    access: *access,
+                })
+                .collect(),
+            temp: TempFolder {
+                host: "/h/tmp".into(),
+                inside: "/run/srt/tmp".into(),
+            },
+            network: NetworkSpec::default(),
+            limits: Limits::default(),
+            allow_unix_sockets: false,
+        };
+        let kind = |path: &Path| match path.extension() {
+            Some(_) => Kind::File,
+            None => Kind::Folder,
+        };
+        let got = arguments(&spec, kind, None)
+            .unwrap()
+            .iter()
+            .map(|argument| match argument {
+                Argument::Text(word) => word.clone(),
+                Argument::Data(_) => "FD".into(),
+            })
+            .collect::<Vec<_>>()
+            .join(" ");
+        let (_, files) = got.split_once("--proc /proc ").unwrap();
+        assert_eq!(files, expected);
+    }
+
+    #[test]
+    fn rules_become_mounts_in_order() {
+        check(&[], "--bind /h/tmp /run/srt/tmp");
+        check(
+            &[
+                ("/w", Access::ReadWrite),
+                ("/w/a.env", Access::Read),
+                ("/w/k.pem", Access::None),
+            ],
+            "--bind /w /w --ro-bind /w/a.env /w/a.env --perms 0000 --ro-bind-data FD /w/k.pem --bind /h/tmp /run/srt/tmp",
+        );
+        check(
+            &[
+                ("/home", Access::None),
+                ("/home/u/p", Access::Read),
+                ("/root", Access::None),
+                ("/run", Access::None),
+            ],
+            "--perms 0111 --tmpfs /home --ro-bind /home/u/p /home/u/p --perms 0000 --tmpfs /root --perms 0111 --tmpfs /run \
+             --bind /h/tmp /run/srt/tmp --remount-ro /run --remount-ro /root --remount-ro /home",
+        );
+    }
+}

@@ -1,0 +1,209 @@
+//! Processes of a launch, by what cannot be mistaken for another: a pidfd, or a pid with its start time.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// The processes of one sandbox.
+#[derive(Clone, Debug)]
+pub struct Processes(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    server: u32,
+    start_time: u64,
+    server_fd: OwnedFd,
+    /// Process 1 of the sandbox: its end is the end of every other.
+    init: u32,
+    init_fd: AsyncFd<OwnedFd>,
+}
+
+impl Processes {
+    /// Takes hold of a sandbox by its server's pid on the host.
+    ///
+    /// # Errors
+    /// When it is already gone.
+    pub(crate) fn of(server: u32) -> io::Result<Self> {
+        let stat = Stat::read(server).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let server_fd = open(server)?;
+        let init = stat.parent;
+        let init_fd = open(init)?;
+        // SAFETY: the descriptor is an `OwnedFd` that the `AsyncFd` takes: it stays open, and the same, until
+        // the `AsyncFd` is dropped, which deregisters it first.
+        let init_fd = unsafe { AsyncFd::register_with_interest(init_fd, Interest::READABLE) }
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        // The pid was right when the kernel told it to us; if it is still right now that we hold it, it is ours.
+        if Stat::read(server).map(|now| (now.start_time, now.parent))
+            != Some((stat.start_time, init))
+        {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(Self(Arc::new(Inner {
+            server,
+            start_time: stat.start_time,
+            server_fd,
+            init,
+            init_fd,
+        })))
+    }
+
+    /// The server's process id on the host.
+    pub fn pid(&self) -> u32 {
+        self.0.server
+    }
+
+    /// When the server started, in clock ticks since boot (proc_pid_stat(5), field 22).
+    pub fn start_time(&self) -> u64 {
+        self.0.start_time
+    }
+
+    /// Sends a signal to the server. One that has ended is no error.
+    pub fn signal(&self, signal: i32) {
+        if let Some(signal) = Signal::from_named_raw(signal) {
+            let _ = pidfd_send_signal(&self.0.server_fd, signal);
+        }
+    }
+
+    /// Sends a signal to every process of the sandbox but its process 1.
+    pub fn signal_all(&self, signal: i32) {
+        let Some(signal) = Signal::from_named_raw(signal) else {
+            return;
+        };
+        for pid in self.members() {
+            if pid != self.0.init
+                && let Ok(fd) = open(pid)
+                // Between the look and the open the pid may have passed to another: look again.
+                && descends_from(pid, self.0.init)
+            {
+                let _ = pidfd_send_signal(&fd, signal);
+            }
+        }
+    }
+
+    /// Kills every process of the sandbox, by killing its process 1.
+    pub fn kill(&self) {
+        let _ = pidfd_send_signal(self.0.init_fd.get_ref(), Signal::KILL);
+    }
+
+    /// Waits until no process of the sandbox is left.
+    pub async fn gone(&self) {
+        // A pidfd becomes readable when the process ends (pidfd_open(2)); process 1 of a pid namespace ends
+        // after all others.
+        let _ = self.0.init_fd.readable().await;
+    }
+
+    /// Resident memory of every process of the sandbox, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.members()
+            .into_iter()
+            .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/statm")).ok())
+            .filter_map(|statm| statm.split(' ').nth(1)?.parse::<u64>().ok())
+            .sum::<u64>()
+            * rustix::param::page_size() as u64
+    }
+
+    /// Every process of the sandbox, its process 1 included: orphans inside are given to that one, so all descend
+    /// from it.
+    fn members(&self) -> Vec<u32> {
+        let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+        for pid in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            if let Some(pid) = pid.file_name().to_str().and_then(|name| name.parse().ok())
+                && let Some(stat) = Stat::read(pid)
+            {
+                children.entry(stat.parent).or_default().push(pid);
+            }
+        }
+        let mut members = vec![self.0.init];
+        let mut next = 0;
+        while let Some(pid) = members.get(next).copied() {
+            members.extend(children.remove(&pid).unwrap_or_default());
+            next += 1;
+        }
+        members
+    }
+}
+
+/// Whether a process is there that has this pid and started at this time.
+pub fn is_alive(pid: u32, start_time: u64) -> bool {
+    Stat::read(pid).is_some_and(|stat| stat.start_time == start_time)
+}
+
+/// Kills a process if it is the one that started at this time. Whether it was there.
+pub fn kill_if(pid: u32, start_time: u64) -> bool {
+    let Ok(fd) = open(pid) else { return false };
+    is_alive(pid, start_time) && pidfd_send_signal(&fd, Signal::KILL).is_ok()
+}
+
+fn open(pid: u32) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    Ok(pidfd_open(pid, PidfdFlags::NONBLOCK)?)
+}
+
+fn descends_from(mut pid: u32, ancestor: u32) -> bool {
+    while let Some(stat) = Stat::read(pid) {
+        if stat.parent == ancestor {
+            return true;
+        }
+        if stat.parent <= 1 {
+            return false;
+        }
+        pid = stat.parent;
+    }
+    false
+}
+
+/// What is needed of `/proc/PID/stat`.
+struct Stat {
+    parent: u32,
+    start_time: u64,
+}
+
+impl Stat {
+    fn read(pid: u32) -> Option<Self> {
+        Self::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// The second field is a name in parentheses that may hold anything: the last `)` ends it.
+    fn parse(text: &str) -> Option<Self> {
+        let (_, rest) = text.rsplit_once(')')?;
+        let fields = rest.split_ascii_whitespace().collect::<Vec<_>>();
+        Some(Self {
+            parent: fields.get(1)?.parse().ok()?,
+            start_time: fields.get(19)?.parse().ok()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_does_not_confuse() {
+        let text = format!("7 (a) b (c) S 42 {} 99 0", ["0"; 17].join(" "));
+        let stat = Stat::parse(&text).unwrap();
+        assert_eq!((stat.parent, stat.start_time), (42, 99));
+    }
+
+    #[test]
+    fn a_pid_is_not_trusted_without_its_start_time() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let stat = Stat::read(child.id()).unwrap();
+        assert_eq!(stat.parent, std::process::id());
+        assert!(!kill_if(child.id(), stat.start_time + 1));
+        assert!(child.try_wait().unwrap().is_none());
+        assert!(kill_if(child.id(), stat.start_time));
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,230 @@
+//! The macOS backend: proxies on loopback ports and a generated Seatbelt profile run by `sandbox-exec`.
+//!
+//! Transparent capture does not exist here: programs that ignore proxy variables reach nothing.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Stdio as ProcessStdio;
+
+use tokio::process::Child;
+
+use crate::{
+    Command, Exit, LaunchError, SandboxSpec, Sockets, Stdio, Step, Tools, seatbelt, spawner,
+};
+
+pub use process::Processes;
+
+/// On macOS no helper is needed; the program exists so that an installation has the same files everywhere.
+pub fn jail_main() -> i32 {
+    eprintln!("srt-jail is a private helper of srtd and has no work on macOS");
+    2
+}
+
+/// A sandbox whose proxies listen and in which nothing runs yet.
+#[derive(Debug)]
+pub struct Prepared {
+    spec: SandboxSpec,
+    sockets: Option<Sockets>,
+    http: SocketAddr,
+    socks: SocketAddr,
+}
+
+impl Prepared {
+    /// Builds the sandbox that `spec` asks for.
+    ///
+    /// # Errors
+    /// When a listener cannot be opened.
+    pub async fn new(spec: SandboxSpec, _tools: &Tools) -> Result<Self, LaunchError> {
+        let listen = || -> io::Result<(TcpListener, SocketAddr)> {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let failed = |error: io::Error| LaunchError::io(Step::Listeners, "listen", &error);
+        let (http, http_address) = listen().map_err(failed)?;
+        let (socks, socks_address) = listen().map_err(failed)?;
+        Ok(Self {
+            spec,
+            sockets: Some(Sockets {
+                http,
+                socks,
+                transparent: Vec::new(),
+                dns_udp: Vec::new(),
+                dns_tcp: Vec::new(),
+                captures_every_port: false,
+            }),
+            http: http_address,
+            socks: socks_address,
+        })
+    }
+
+    /// The listeners, once.
+    pub fn take_sockets(&mut self) -> Option<Sockets> {
+        self.sockets.take()
+    }
+
+    /// Where the server finds the HTTP proxy.
+    pub fn http_proxy(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where the server finds the SOCKS5 proxy.
+    pub fn socks_proxy(&self) -> SocketAddr {
+        self.socks
+    }
+
+    /// Runs `command` in it.
+    ///
+    /// # Errors
+    /// When `sandbox-exec` cannot be started.
+    pub async fn start(self, command: Command, stdio: Stdio) -> Result<Sandbox, LaunchError> {
+        let profile = seatbelt::profile(&self.spec, &[self.http.port(), self.socks.port()]);
+        let mut process = tokio::process::Command::new("/usr/bin/sandbox-exec");
+        process
+            .arg("-p")
+            .arg(profile)
+            .args(&command.arguments)
+            .env_clear()
+            .envs(&command.environment)
+            .current_dir(&command.cwd)
+            .stdin(ProcessStdio::from(stdio.stdin))
+            .stdout(ProcessStdio::from(stdio.stdout))
+            .stderr(ProcessStdio::from(stdio.stderr))
+            .process_group(0)
+            .kill_on_drop(true);
+        let child = spawner::spawn(process)
+            .await
+            .map_err(|error| LaunchError::io(Step::Spawn, "/usr/bin/sandbox-exec", &error))?;
+        let processes = Processes::of(child.id().unwrap_or(0));
+        Ok(Sandbox { child, processes })
+    }
+}
+
+/// A running sandbox. Dropping it kills it.
+#[derive(Debug)]
+pub struct Sandbox {
+    child: Child,
+    processes: Processes,
+}
+
+impl Sandbox {
+    /// Its processes, to signal.
+    pub fn processes(&self) -> &Processes {
+        &self.processes
+    }
+
+    /// Waits until the server has ended, then ends its process group. Cancel safe.
+    pub async fn wait(&mut self) -> Exit {
+        use std::os::unix::process::ExitStatusExt as _;
+        let status = self.child.wait().await.ok();
+        self.processes.kill();
+        let signal = status.and_then(|status| status.signal());
+        let code = match (status.and_then(|status| status.code()), signal) {
+            (Some(code), _) => code,
+            (None, Some(signal)) => 128 + signal,
+            (None, None) => 128 + libc::SIGKILL,
+        };
+        Exit { code, signal }
+    }
+}
+
+/// Processes of a launch: its process group.
+pub mod process {
+    use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+    /// The processes of one sandbox.
+    #[derive(Clone, Debug)]
+    pub struct Processes(u32);
+
+    impl Processes {
+        pub(crate) fn of(pid: u32) -> Self {
+            Self(pid)
+        }
+
+        fn with(&self, act: impl FnOnce(Pid)) {
+            if let Some(pid) = i32::try_from(self.0).ok().and_then(Pid::from_raw) {
+                act(pid);
+            }
+        }
+
+        /// The server's process id.
+        pub fn pid(&self) -> u32 {
+            self.0
+        }
+
+        /// Not known on macOS: 0.
+        pub fn start_time(&self) -> u64 {
+            0
+        }
+
+        /// Sends a signal to the server. One that has ended is no error.
+        pub fn signal(&self, signal: i32) {
+            if let Some(signal) = Signal::from_named_raw(signal) {
+                self.with(|pid| drop(kill_process(pid, signal)));
+            }
+        }
+
+        /// Sends a signal to the server's process group.
+        pub fn signal_all(&self, signal: i32) {
+            if let Some(signal) = Signal::from_named_raw(signal) {
+                self.with(|pid| drop(kill_process_group(pid, signal)));
+            }
+        }
+
+        /// Kills the server's process group.
+        pub fn kill(&self) {
+            self.with(|pid| drop(kill_process_group(pid, Signal::KILL)));
+        }
+
+        /// A process group's end cannot be waited for.
+        pub async fn gone(&self) {}
+
+        /// Not measured on macOS yet: 0.
+        pub fn memory(&self) -> u64 {
+            0
+        }
+    }
+
+    /// Without a start time no pid is trusted: false.
+    pub fn is_alive(_pid: u32, _start_time: u64) -> bool {
+        false
+    }
+
+    /// Without a start time no pid is trusted: nothing is killed.
+    pub fn kill_if(_pid: u32, _start_time: u64) -> bool {
+        false
+    }
+}
+
+/// `doctor`'s checks on macOS.
+pub mod probe {
+    use crate::Tools;
+    use crate::support::Check;
+
+    /// Tries every mechanism.
+    pub fn checks(_tools: &Tools) -> Vec<Check> {
+        let trial = std::process::Command::new("/usr/bin/sandbox-exec")
+            .args(["-p", "(version 1)(allow default)", "/usr/bin/true"])
+            .output();
+        let seatbelt = match trial {
+            Ok(output) if output.status.success() => Check::ok("Seatbelt", "sandbox-exec works"),
+            Ok(_) => Check::missing(
+                "Seatbelt",
+                "sandbox-exec refuses",
+                "it cannot run inside another sandbox: start srtd outside of one",
+            ),
+            Err(error) => Check::missing(
+                "Seatbelt",
+                error.to_string(),
+                "macOS ships /usr/bin/sandbox-exec; restore it",
+            ),
+        };
+        let capture = Check::warning(
+            "transparent capture",
+            "macOS has none: programs that ignore proxy variables reach nothing",
+            "use programs that honour HTTP_PROXY and HTTPS_PROXY",
+        );
+        vec![seatbelt, capture]
+    }
+}

@@ -1,0 +1,335 @@
+//! A sandbox stands, holds, and goes: the real helper, the real bubblewrap, the real kernel.
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use srt_sandbox::{
+    Access, Command, Exit, LaunchError, Limits, NetworkSpec, PathRule, Prepared, Sandbox,
+    SandboxSpec, Stdio, Step, TempFolder, Tools,
+};
+
+fn tools() -> Tools {
+    Tools {
+        jail: std::env::var_os("SRT_BIN_DIR").map_or_else(
+            || PathBuf::from(env!("CARGO_BIN_EXE_srt-jail")),
+            |folder| PathBuf::from(folder).join("srt-jail"),
+        ),
+        bwrap: "/usr/bin/bwrap".into(),
+    }
+}
+
+struct Room {
+    folder: tempfile::TempDir,
+    files: Vec<(PathBuf, Access)>,
+}
+
+impl Room {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("tmp")).unwrap();
+        Self {
+            folder,
+            files: vec![("/run".into(), Access::None)],
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().canonicalize().unwrap().join(name)
+    }
+
+    fn rule(&mut self, name: &str, access: Access) -> PathBuf {
+        let path = self.path(name);
+        self.files.push((path.clone(), access));
+        path
+    }
+
+    fn spec(&self) -> SandboxSpec {
+        SandboxSpec {
+            files: self
+                .files
+                .iter()
+                .map(|(path, access)| PathRule {
+                    path: path.clone(),
+                    access: *access,
+                })
+                .collect(),
+            temp: TempFolder {
+                host: self.path("tmp"),
+                inside: "/run/srt/tmp".into(),
+            },
+            network: NetworkSpec::default(),
+            limits: Limits::default(),
+            allow_unix_sockets: false,
+        }
+    }
+
+    async fn start(
+        &self,
+        script: &str,
+    ) -> Result<(Sandbox, std::fs::File, std::fs::File), LaunchError> {
+        let prepared = Prepared::new(self.spec(), &tools()).await?;
+        let (stdin, input) = std::io::pipe().unwrap();
+        let (output, stdout) = std::io::pipe().unwrap();
+        let stdio = Stdio {
+            stdin: stdin.into(),
+            stderr: stdout.try_clone().unwrap().into(),
+            stdout: stdout.into(),
+        };
+        let command = Command {
+            arguments: vec!["sh".into(), "-c".into(), script.into()],
+            environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
+            cwd: "/".into(),
+        };
+        let sandbox = prepared.start(command, stdio).await?;
+        Ok((
+            sandbox,
+            OwnedFd::from(input).into(),
+            OwnedFd::from(output).into(),
+        ))
+    }
+
+    async fn run(&self, script: &str) -> (Exit, String) {
+        let (mut sandbox, input, mut output) = self.start(script).await.unwrap();
+        drop(input);
+        let text = tokio::task::spawn_blocking(move || {
+            let mut text = String::new();
+            output.read_to_string(&mut text).unwrap();
+            text
+        })
+        .await
+        .unwrap();
+        (sandbox.wait().await, text)
+    }
+}
+
+#[tokio::test]
+async fn a_command_runs_and_its_status_comes_back() {
+    let room = Room::new();
+    let (exit, text) = room.run("echo out; echo err >&2; exit 7").await;
+    assert_eq!((exit.code, exit.signal), (7, None));
+    assert_eq!(text, "out\nerr\n");
+    let (exit, _) = room.run("kill -KILL $$").await;
+    assert_eq!((exit.code, exit.signal), (137, Some(9)));
+}
+
+#[tokio::test]
+async fn files_are_as_the_rules_say() {
+    let mut room = Room::new();
+    for name in ["open", "shut", "shut/again"] {
+        std::fs::create_dir(room.path(name)).unwrap();
+    }
+    for name in ["open/a", "open/fixed", "shut/b", "shut/again/c", "secret"] {
+        std::fs::write(room.path(name), "contents").unwrap();
+    }
+    room.rule("open", Access::ReadWrite);
+    room.rule("open/fixed", Access::Read);
+    room.rule("secret", Access::None);
+    room.rule("shut", Access::None);
+    room.rule("shut/again", Access::Read);
+    let top = room.path("");
+    let try_all = format!(
+        "cd {}; for f in open/a open/fixed shut/b shut/again/c secret; do cat $f >/dev/null 2>&1 && echo r $f; \
+         (echo >> $f) 2>/dev/null && echo w $f; done; ls shut 2>/dev/null; chmod 777 shut 2>/dev/null && echo opened; \
+         touch new 2>/dev/null && echo w new; touch $TMPDIR/run/srt/tmp/t && echo w tmp",
+        top.display()
+    );
+    // Outside, all of it works: what is refused below is refused by the sandbox.
+    let bare = std::process::Command::new("sh")
+        .args(["-c", &try_all])
+        .output()
+        .unwrap();
+    let bare = String::from_utf8(bare.stdout).unwrap();
+    for attack in [
+        "w open/fixed",
+        "r shut/b",
+        "w shut/b",
+        "r secret",
+        "w secret",
+        "opened",
+        "w new",
+    ] {
+        assert!(
+            bare.lines().any(|line| line == attack),
+            "bare: {attack} missing in {bare}"
+        );
+    }
+    let (_, text) = room.run(&try_all).await;
+    assert_eq!(
+        text,
+        "r open/a\nw open/a\nr open/fixed\nr shut/again/c\nw tmp\n"
+    );
+}
+
+#[tokio::test]
+async fn a_process_has_nothing_of_the_host() {
+    let room = Room::new();
+    let (_, text) = room
+        .run("ls /proc/self/fd | wc -l; ls -d /proc/[0-9]* | wc -l; grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status | tr -d '\\t'; \
+              cat /proc/sys/kernel/hostname >/dev/null && (echo x > /proc/sys/kernel/hostname) 2>/dev/null && echo wrote; \
+              unshare -U true 2>/dev/null && echo namespace; env | sort; ls /run 2>/dev/null")
+        .await;
+    let lines = text.lines().collect::<Vec<_>>();
+    // 0, 1, 2 and ls's own; init, sh, ls, wc.
+    assert_eq!(&lines[..2], ["4", "4"], "{text}");
+    assert_eq!(
+        &lines[2..5],
+        ["CapEff:0000000000000000", "NoNewPrivs:1", "Seccomp:2"]
+    );
+    assert_eq!(lines[5..].join(" "), "PATH=/usr/bin:/bin PWD=/");
+}
+
+#[tokio::test]
+async fn connections_end_at_the_listeners_and_nowhere_else() {
+    let room = Room::new();
+    let mut prepared = Prepared::new(room.spec(), &tools()).await.unwrap();
+    let sockets = prepared.take_sockets().unwrap();
+    assert!(sockets.captures_every_port);
+    let (_, stdin) = std::io::pipe().map(|(read, write)| (write, read)).unwrap();
+    let (mut output, stdout) = std::io::pipe().unwrap();
+    let command = Command {
+        arguments: vec![
+            "bash".into(),
+            "-c".into(),
+            "exec 3<>/dev/tcp/203.0.113.9/4242; read -r line <&3; echo \"$line\"; \
+             exec 4<>/dev/tcp/2001:db8::7/77; read -r line <&4; echo \"$line\"; \
+             exec 2>/dev/null; exec 5<>/dev/tcp/127.0.0.1/9 && echo local; echo x > /dev/udp/203.0.113.9/99; echo end"
+                .into(),
+        ],
+        environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
+        cwd: "/".into(),
+    };
+    let stdio = Stdio {
+        stdin: stdin.into(),
+        stderr: stdout.try_clone().unwrap().into(),
+        stdout: stdout.into(),
+    };
+    let mut sandbox = prepared.start(command, stdio).await.unwrap();
+    let text = tokio::task::spawn_blocking(move || {
+        let mut seen = Vec::new();
+        for wanted in ["127.0.0.1", "::1"] {
+            let listener = sockets
+                .transparent
+                .iter()
+                .find(|listener| listener.local_addr().unwrap().ip().to_string() == wanted)
+                .unwrap();
+            listener.set_nonblocking(false).unwrap();
+            let (mut stream, _) = listener.accept().unwrap();
+            let destination: std::net::SocketAddr = if wanted == "::1" {
+                let raw = nix::sys::socket::getsockopt(
+                    &stream,
+                    nix::sys::socket::sockopt::Ip6tOriginalDst,
+                )
+                .unwrap();
+                let ip = std::net::Ipv6Addr::from(raw.sin6_addr.s6_addr);
+                (ip, u16::from_be(raw.sin6_port)).into()
+            } else {
+                let raw =
+                    nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::OriginalDst)
+                        .unwrap();
+                (
+                    std::net::Ipv4Addr::from(u32::from_be(raw.sin_addr.s_addr)),
+                    u16::from_be(raw.sin_port),
+                )
+                    .into()
+            };
+            seen.push(destination.to_string());
+            stream.write_all(b"hello\n").unwrap();
+        }
+        let mut text = String::new();
+        output.read_to_string(&mut text).unwrap();
+        (seen, text)
+    })
+    .await
+    .unwrap();
+    sandbox.wait().await;
+    assert_eq!(text.0, ["203.0.113.9:4242", "[2001:db8::7]:77"]);
+    assert_eq!(text.1, "hello\nhello\nend\n");
+}
+
+#[tokio::test]
+async fn nothing_survives_the_kill() {
+    let room = Room::new();
+    let (mut sandbox, _input, mut output) = room
+        .start("setsid sleep 1234567 & echo on; wait")
+        .await
+        .unwrap();
+    tokio::task::spawn_blocking(move || output.read_exact(&mut [0; 3]).unwrap())
+        .await
+        .unwrap();
+    let processes = sandbox.processes().clone();
+    assert!(processes.memory() > 0);
+    processes.kill();
+    assert_eq!(sandbox.wait().await.signal, Some(9));
+    let left = std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        std::fs::read(entry.path().join("cmdline"))
+            .is_ok_and(|line| line.windows(7).any(|part| part == b"1234567"))
+    });
+    assert!(!left);
+}
+
+#[tokio::test]
+async fn a_step_that_fails_is_named() {
+    let room = Room::new();
+    let prepared = Prepared::new(room.spec(), &tools()).await.unwrap();
+    let (stdin, _input) = std::io::pipe().unwrap();
+    let (_output, stdout) = std::io::pipe().unwrap();
+    let stdio = Stdio {
+        stdin: stdin.into(),
+        stderr: stdout.try_clone().unwrap().into(),
+        stdout: stdout.into(),
+    };
+    let command = Command {
+        arguments: vec!["no-such-program".into()],
+        environment: BTreeMap::new(),
+        cwd: "/".into(),
+    };
+    let error = prepared.start(command, stdio).await.unwrap_err();
+    assert_eq!(error.step(), Some(Step::Exec));
+    assert!(
+        error.to_string().contains("no-such-program") && error.to_string().contains("hint: "),
+        "{error}"
+    );
+
+    let missing = Tools {
+        bwrap: "/nowhere/bwrap".into(),
+        ..tools()
+    };
+    let prepared = Prepared::new(room.spec(), &missing).await.unwrap();
+    let (stdin, _input) = std::io::pipe().unwrap();
+    let (_output, stdout) = std::io::pipe().unwrap();
+    let stdio = Stdio {
+        stdin: stdin.into(),
+        stderr: stdout.try_clone().unwrap().into(),
+        stdout: stdout.into(),
+    };
+    let command = Command {
+        arguments: vec!["true".into()],
+        environment: BTreeMap::new(),
+        cwd: "/".into(),
+    };
+    let error = prepared.start(command, stdio).await.unwrap_err();
+    assert_eq!(error.step(), Some(Step::Bubblewrap), "{error}");
+
+    let mut room = Room::new();
+    room.files
+        .push((Path::new("/proc/1/root").into(), Access::Read));
+    let prepared = Prepared::new(room.spec(), &tools()).await.unwrap();
+    let (stdin, _input) = std::io::pipe().unwrap();
+    let (_output, stdout) = std::io::pipe().unwrap();
+    let stdio = Stdio {
+        stdin: stdin.into(),
+        stderr: stdout.try_clone().unwrap().into(),
+        stdout: stdout.into(),
+    };
+    let command = Command {
+        arguments: vec!["true".into()],
+        environment: BTreeMap::new(),
+        cwd: "/".into(),
+    };
+    if let Err(error) = prepared.start(command, stdio).await {
+        assert_eq!(error.step(), Some(Step::Mounts), "{error}");
+    }
+}
