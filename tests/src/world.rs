@@ -346,7 +346,8 @@ impl Drop for World {
             if let Some(daemon) = &mut child {
                 let _ = daemon.try_wait();
             }
-            if self.processes().is_empty() {
+            // Without a daemon, nobody is left who would end the rest.
+            if self.running("srtd").is_empty() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
