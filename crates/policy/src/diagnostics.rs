@@ -46,12 +46,66 @@ pub struct Diagnostic {
     pub hint: Option<String>,
 }
 
+impl std::fmt::Display for Origin {
+    /// `built-in: REASON`, or `PATH:LINE:COLUMN`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::BuiltIn(reason) => write!(f, "built-in: {reason}"),
+            Self::File { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
+        }
+    }
+}
+
+impl std::fmt::Display for Severity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+impl std::fmt::Display for Diagnostic {
+    /// `PATH:LINE:COLUMN: SEVERITY: MESSAGE`, and the hint on a line of its own; no newline at the end.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}:{}:{}: {}: {}",
+            self.path.display(),
+            self.line,
+            self.column,
+            self.severity,
+            self.message
+        )?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A document that cannot be used; at least one diagnostic is an error.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{}", diagnostics.first().map_or_else(String::new, |first| format!("{}:{}:{}: {}", first.path.display(), first.line, first.column, first.message)))]
+#[error("{}", first_error(diagnostics))]
 pub struct InvalidPolicy {
     /// All findings, in the order of the document.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+/// The first error, as compilers print theirs: warnings in front of it are not why the document is refused.
+fn first_error(diagnostics: &[Diagnostic]) -> String {
+    diagnostics
+        .iter()
+        .find(|diagnostic| diagnostic.severity == Severity::Error)
+        .map_or_else(String::new, |first| {
+            format!(
+                "{}:{}:{}: {}",
+                first.path.display(),
+                first.line,
+                first.column,
+                first.message
+            )
+        })
 }
 
 /// At most this many findings are reported about one document; a last one says that there are more.
@@ -96,6 +150,11 @@ impl Findings {
             message,
             hint,
         });
+    }
+
+    /// Whether there are more than will be shown: then a hint that takes time to find is not worth it.
+    pub(crate) fn are_too_many(&self) -> bool {
+        self.items.len() > MOST_FINDINGS
     }
 
     pub(crate) fn any_error(&self) -> bool {
@@ -148,24 +207,24 @@ pub(crate) fn quoted(text: &str) -> String {
     }
 }
 
-/// The candidate that `name` was probably meant to be.
+/// The candidate that `name` was probably meant to be: a few letters away, or one that it begins.
 pub(crate) fn nearest<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    if name.len() > 64 {
+    if name.is_empty() || name.len() > 64 {
         return None;
     }
     let lower = name.to_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| {
-            (
-                strsim::osa_distance(&lower, &candidate.to_lowercase()),
-                candidate,
-            )
+        .filter_map(|candidate| {
+            let other = candidate.to_lowercase();
+            let distance = strsim::osa_distance(&lower, &other);
+            let close = distance <= 2.max(other.chars().count() / 3);
+            let begins = lower.len() >= 4 && other.starts_with(&lower);
+            (close || begins).then_some((distance, candidate))
         })
-        .filter(|(distance, candidate)| *distance <= 2.max(candidate.chars().count() / 3))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

@@ -56,17 +56,31 @@ impl FilesystemPolicy {
 
     /// The same rules with each path replaced by `resolve(path)`: how a launch, which may look at the disk,
     /// replaces links by what they point to.
+    ///
+    /// An AllowRead that only a link leads into a built-in credential store is left out: a server that may write in
+    /// a folder could plant such a link for its next launch, and a store is opened by being named, not by chance.
     pub fn resolved(&self, resolve: impl Fn(&Path) -> PathBuf) -> Self {
-        Self {
-            rules: self
-                .rules
-                .iter()
-                .map(|rule| FileRule {
-                    path: resolve(&rule.path),
-                    ..rule.clone()
+        let resolved: Vec<PathBuf> = self.rules.iter().map(|rule| resolve(&rule.path)).collect();
+        let strays = |rule: &FileRule, to: &Path| {
+            rule.kind == FileRuleKind::AllowRead
+                && self.rules.iter().zip(&resolved).any(|(store, at)| {
+                    let is_store = store.kind == FileRuleKind::DenyRead
+                        && matches!(store.origin, Origin::BuiltIn(_));
+                    let named = rule.path.starts_with(&store.path) || rule.path.starts_with(at);
+                    is_store && to.starts_with(at) && !named
                 })
-                .collect(),
-        }
+        };
+        let rules = self
+            .rules
+            .iter()
+            .zip(&resolved)
+            .filter(|(rule, to)| !strays(rule, to))
+            .map(|(rule, to)| FileRule {
+                path: to.clone(),
+                ..rule.clone()
+            })
+            .collect();
+        Self { rules }
     }
 
     /// May `path` (absolute, without links) be read? The longest covering rule of Protected, DenyRead and

@@ -45,6 +45,9 @@ pub(crate) enum Standing {
     Part,
     /// An error when it asks for something: ignoring it would weaken the sandbox. With what the reader can do.
     Refused(Asks, &'static str),
+    /// An error when it asks for something: it would loosen the sandbox, and who writes it counts on that. With what
+    /// the reader can do.
+    Unavailable(Asks, &'static str),
     /// A warning when it asks for something: without it the sandbox is as strict or stricter. With the reason.
     Stricter(Asks, &'static str),
     /// A warning when it asks for something: what is lost, and what the reader can do.
@@ -71,7 +74,7 @@ use Asks::{False, Something};
 use Shape::{
     Anything, Bool, ListMap, Number, Paths, Positive, Section, Sections, String, StringMap, Strings,
 };
-use Standing::{Enforced, Missing, NoEffect, Part, Refused, Stricter};
+use Standing::{Enforced, Missing, NoEffect, Part, Refused, Stricter, Unavailable};
 
 const OWN_PROXY: &str = "remove it and, to chain allowed traffic through that proxy, write \"network\": { \"proxyConfig\": { \"http\": \"http://127.0.0.1:PORT\" } } (or \"socks\": \"socks5://127.0.0.1:PORT\")";
 const UNREAD: &str = "remove it to accept that encrypted traffic to allowed hosts passes unread, or take the hosts in question out of network.allowedDomains";
@@ -88,7 +91,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("network.proxyConfig", Section, Enforced),
     key("network.proxyConfig.http", String, Enforced),
     key("network.proxyConfig.socks", String, Enforced),
-    key("network.enforceAllowlist", Bool, Refused(False, "the allow-list is always enforced; remove the key, and list the hosts in network.allowedDomains")),
+    key("network.enforceAllowlist", Bool, Unavailable(False, "the allow-list is always enforced; remove the key, and list the hosts in network.allowedDomains")),
     key("network.strictAllowlist", Bool, Stricter(False, "nobody is asked about a host: what network.allowedDomains does not list is refused")),
     key("network.logDroppedConnections", Bool, Stricter(False, "every refused connection is recorded in the audit log")),
     key("network.allowUnixSockets", Strings, Stricter(Something, "no further Unix socket is opened for the server")),
@@ -128,7 +131,6 @@ pub(crate) const KEYS: &[Key] = &[
     key("credentials", Section, Enforced),
     key("credentials.files", Sections, Enforced),
     key("credentials.files[].path", String, Enforced),
-    key("credentials.files[].literal", Bool, Enforced),
     key("credentials.files[].mode", String, Enforced),
     key("credentials.files[].extract", Anything, Part),
     key("credentials.files[].onExtractNoMatch", Anything, Part),

@@ -6,11 +6,13 @@
 mod address;
 mod check;
 mod compile;
+mod compile_network;
 mod decision;
 mod diagnostics;
 mod document;
 mod environment;
 mod filesystem;
+mod guard;
 mod host;
 mod keys;
 mod lines;
@@ -18,6 +20,7 @@ mod network;
 mod paths;
 mod pattern;
 mod policy;
+mod shape;
 mod stores;
 
 pub use decision::{Checked, Decision, Denial, Permit, RuleRef, Upstream};

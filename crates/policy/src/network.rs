@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::address::{classify, faces};
+use crate::address::classify;
 use crate::pattern::{HostPattern, Pattern};
-use crate::{Checked, Decision, Denial, Host, Origin, Permit, RuleRef, Target, Upstream};
+use crate::{Decision, Denial, Host, Origin, Permit, RuleRef, Target, Upstream};
 
 pub(crate) const ALLOWED: &str = "network.allowedDomains";
 pub(crate) const DENIED: &str = "network.deniedDomains";
@@ -33,11 +33,11 @@ pub(crate) struct DomainRule {
 
 impl DomainRule {
     /// Whether it names this very address and could speak of this port.
-    fn names_address(&self, ip: IpAddr, port: u16) -> bool {
+    pub(crate) fn names_address(&self, ip: IpAddr, port: u16) -> bool {
         self.pattern.host == HostPattern::Exact(Host::Ip(ip)) && self.pattern.covers_port(port)
     }
 
-    fn refusal(&self) -> String {
+    pub(crate) fn refusal(&self) -> String {
         let list = format!("{DENIED} has {:?}", self.rule.pattern);
         match &self.reason {
             Some(reason) => format!("{list}: {reason}"),
@@ -87,6 +87,10 @@ impl NetworkPolicy {
     ///
     /// # Errors
     /// The denial, when no port of the name could be.
+    #[expect(
+        clippy::result_large_err,
+        reason = "a refusal is read by people: its words cost more than its size"
+    )]
     pub fn decide_lookup(&self, host: &Host) -> Result<(), Denial> {
         let mut refused = None;
         for allowed in self
@@ -179,175 +183,6 @@ impl NetworkPolicy {
         }
     }
 
-    /// Checks the addresses that a permitted target resolved to (pure: the addresses and this host's own
-    /// addresses are facts). Addresses of the denied classes are dropped, unless a literal in `allowedDomains`
-    /// names that very address (and port, if it has one) or the rule is `localhost` and the address is loopback.
-    /// An address literal in `deniedDomains` stays refused whatever else names it. Where the target is itself an
-    /// address, `resolved` is not looked at: that address is the only one that can be dialled.
-    ///
-    /// The permit must come from this very policy's [`decide`](Self::decide).
-    ///
-    /// # Errors
-    /// The denial, naming the class, when none is left.
-    pub fn check(
-        &self,
-        permit: Permit,
-        resolved: &[IpAddr],
-        own: &[IpAddr],
-    ) -> Result<Checked, Denial> {
-        let target = permit.target.clone();
-        let literal;
-        let resolved = match target.host {
-            Host::Ip(ip) => {
-                literal = [ip];
-                &literal[..]
-            }
-            Host::Name(_) => resolved,
-        };
-        let mut addresses: Vec<SocketAddr> = Vec::new();
-        let mut first_refusal = None;
-        for ip in resolved.iter().map(IpAddr::to_canonical) {
-            match self.refuses_address(&permit, ip, own) {
-                None => {
-                    let address = SocketAddr::new(ip, target.port);
-                    if !addresses.contains(&address) {
-                        addresses.push(address);
-                    }
-                }
-                Some(refusal) if first_refusal.is_none() => first_refusal = Some(refusal),
-                Some(_) => {}
-            }
-        }
-        if !addresses.is_empty() {
-            return Ok(Checked {
-                permit,
-                addresses,
-                upstream: None,
-            });
-        }
-        Err(first_refusal.unwrap_or_else(|| Denial {
-            subject: target.to_string(),
-            reason: "the name has no address".to_owned(),
-            rule: None,
-            remedy: None,
-        }))
-    }
-
-    fn refuses_address(&self, permit: &Permit, ip: IpAddr, own: &[IpAddr]) -> Option<Denial> {
-        let target = &permit.target;
-        let denial = |reason: String, rule: RuleRef, remedy: Option<String>| {
-            Some(Denial {
-                subject: target.to_string(),
-                reason,
-                rule: Some(rule),
-                remedy,
-            })
-        };
-        let denied_literal = faces(ip).find_map(|face| {
-            self.denied
-                .iter()
-                .find(|rule| rule.names_address(face, target.port))
-        });
-        if let Some(denied) = denied_literal {
-            return denial(
-                format!("it leads to {ip}, and {}", denied.refusal()),
-                denied.rule.clone(),
-                None,
-            );
-        }
-        if self
-            .allowed
-            .iter()
-            .any(|rule| rule.names_address(ip, target.port))
-        {
-            return None;
-        }
-        if ip.is_loopback() && target.host == Host::Name("localhost".to_owned()) {
-            // Only a rule that says `localhost` can have permitted this target.
-            return None;
-        }
-        let remedy = allow_line(
-            &Target {
-                host: Host::Ip(ip),
-                port: target.port,
-            }
-            .to_string(),
-        );
-        let denied_range = self
-            .denied_ranges
-            .iter()
-            .find(|rule| faces(ip).any(|face| rule.range.contains(&face)));
-        if let Some(denied) = denied_range {
-            let reason = format!(
-                "it leads to {ip}, and {DENIED_ADDRESSES} has {:?}",
-                denied.rule.pattern
-            );
-            return denial(reason, denied.rule.clone(), Some(remedy));
-        }
-        let class = classify(ip, own)?;
-        let rule = RuleRef {
-            key: "built-in".to_owned(),
-            pattern: class.name.to_owned(),
-            origin: Origin::BuiltIn(class.reason),
-        };
-        denial(
-            format!(
-                "it leads to {ip}, which is {}: {}",
-                class.name, class.reason
-            ),
-            rule,
-            Some(remedy),
-        )
-    }
-
-    /// The user's own proxy for a permitted target, if the settings name one: the HTTP one where both kinds are
-    /// named. Loopback targets have none: at the far end of a proxy, loopback would be another machine's.
-    pub fn upstream(&self, permit: &Permit) -> Option<Upstream> {
-        let local = match &permit.target.host {
-            Host::Ip(ip) => ip.is_loopback(),
-            Host::Name(name) => name == "localhost",
-        };
-        if local {
-            return None;
-        }
-        self.http_upstream
-            .as_ref()
-            .or(self.socks_upstream.as_ref())
-            .map(|rule| rule.upstream.clone())
-    }
-
-    /// Turns a permit into a dialable one through `upstream`, whose addresses are a fact. They are the user's
-    /// own choice and so not checked against the denied classes. The permit must come from this very policy's
-    /// [`decide`](Self::decide).
-    ///
-    /// # Errors
-    /// The denial, when the proxy has no address.
-    pub fn check_upstream(
-        &self,
-        permit: Permit,
-        upstream: Upstream,
-        resolved: &[IpAddr],
-    ) -> Result<Checked, Denial> {
-        let (Upstream::Http(proxy) | Upstream::Socks5(proxy)) = &upstream;
-        let addresses: Vec<SocketAddr> = resolved
-            .iter()
-            .map(|ip| SocketAddr::new(ip.to_canonical(), proxy.port))
-            .collect();
-        if addresses.is_empty() {
-            return Err(Denial {
-                subject: permit.target.to_string(),
-                reason: format!("the proxy {proxy} of network.proxyConfig has no address"),
-                rule: None,
-                remedy: None,
-            });
-        }
-        Ok(Checked {
-            permit,
-            addresses,
-            upstream: Some(upstream),
-        })
-    }
-
     /// Loopback literals with a port in `allowedDomains` (`127.0.0.1:3000`, `[::1]:3000`, and both of them for
     /// `localhost:3000`): a sandbox has a loopback of its own, so the transparent front end must listen at
     /// exactly these. Sorted; without those that `deniedDomains` refuses.
@@ -390,6 +225,6 @@ impl NetworkPolicy {
 }
 
 /// The settings line that allows `entry`.
-fn allow_line(entry: &str) -> String {
+pub(crate) fn allow_line(entry: &str) -> String {
     format!("\"network\": {{ \"allowedDomains\": [\"{entry}\"] }}")
 }
