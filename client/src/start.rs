@@ -1,0 +1,284 @@
+//! Starting the daemon: however many shims find none at once, one of them starts one and all of them wait for it.
+
+use crate::connect::{self, Connection};
+use crate::errors::Failure;
+use crate::programs;
+use srt_proto::exit;
+use srt_proto::socket::{self, Environment};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a started daemon may take to answer.
+pub const BOUND: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(10);
+
+/// The variables that a daemon gets from whoever starts it. It outlives that host and serves every other one,
+/// so it must not carry one project's tokens: what a server needs comes with its own session.
+const KEPT: [&str; 14] = [
+    "HOME",
+    "PATH",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "NO_COLOR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+const KEPT_PREFIXES: [&str; 3] = ["LC_", "XDG_", "SRT_"];
+
+/// Connects to the daemon; starts one if nobody answers.
+///
+/// # Errors
+/// Exit status 5, with what srtd said where it ended at once.
+pub async fn connect_or_start(environment: &Environment) -> Result<Connection, Failure> {
+    if let Some(connection) = connect::find(environment).await? {
+        return Ok(connection);
+    }
+    let lock = open_lock(environment)?;
+    let deadline = Instant::now() + BOUND;
+    let mut started: Option<Started> = None;
+    loop {
+        // Lock first, look second: whoever held it before us may have just succeeded.
+        let ours = started.is_none() && try_lock(&lock)?;
+        if let Some(connection) = connect::find(environment).await? {
+            if let Some(started) = started {
+                started.release();
+            }
+            return Ok(connection);
+        }
+        if ours {
+            started = Some(Started::spawn(environment)?);
+        }
+        let ended = match &mut started {
+            Some(started) => started.ended(),
+            None => None,
+        };
+        if let Some(failure) = ended {
+            // It ended because another one has the socket: then that one answers.
+            return connect::find(environment).await?.ok_or(failure);
+        }
+        if Instant::now() >= deadline {
+            return Err(too_slow(started));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// The lock lies in the folder of the socket that a new daemon will take; whoever can open it could also have
+/// bound the socket. It is released when its descriptor closes, which the daemon does not inherit.
+fn open_lock(environment: &Environment) -> Result<File, Failure> {
+    let place = environment
+        .candidates(Path::is_dir)
+        .into_iter()
+        .next()
+        .ok_or_else(|| {
+            Failure::new(
+                exit::UNREACHABLE,
+                "there is no place for the daemon's socket: HOME is not set",
+            )
+            .hint("set HOME, XDG_RUNTIME_DIR or SRT_SOCKET in the environment of srt")
+        })?;
+    let folder = place.parent().unwrap_or(Path::new("/"));
+    socket::prepare_folder(folder)
+        .map_err(|error| Failure::from_text(exit::UNREACHABLE, &error.to_string()))?;
+    let path = folder.join(".start.lock");
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| lock_failed(&format!("cannot open {}: {error}", path.display())))
+}
+
+fn try_lock(lock: &File) -> Result<bool, Failure> {
+    match lock.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(lock_failed(&format!("cannot lock: {error}"))),
+    }
+}
+
+fn lock_failed(why: &str) -> Failure {
+    Failure::new(exit::UNREACHABLE, format!("cannot start the daemon: {why}"))
+}
+
+fn too_slow(started: Option<Started>) -> Failure {
+    let seconds = BOUND.as_secs();
+    match started {
+        Some(started) => Failure::new(
+            exit::UNREACHABLE,
+            format!("the daemon srtd was started but does not answer after {seconds} s"),
+        )
+        .hint(started.log.hint()),
+        None => Failure::new(
+            exit::UNREACHABLE,
+            format!(
+                "another client is starting the daemon, which does not answer after {seconds} s"
+            ),
+        )
+        .hint("srtctl daemon start"),
+    }
+}
+
+/// A daemon that we started and that does not answer yet.
+struct Started {
+    child: Child,
+    log: Log,
+}
+
+impl Started {
+    fn spawn(environment: &Environment) -> Result<Self, Failure> {
+        let program = programs::srtd()?;
+        let log = Log::open(environment);
+        let mut command = Command::new(&program);
+        command
+            .arg("--background")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.stdio())
+            // Out of the host's process group, whose signals are not meant for it. srtd adds what it needs
+            // of setsid(2) itself.
+            .process_group(0)
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(kept)));
+        if let Some(socket) = &environment.socket {
+            // Resolved against our working directory, which the daemon does not share.
+            command.env("SRT_SOCKET", socket);
+        }
+        match command.spawn() {
+            Ok(child) => Ok(Self { child, log }),
+            Err(error) => Err(Failure::new(
+                exit::UNREACHABLE,
+                format!("cannot start {}: {error}", program.display()),
+            )
+            .hint("srtctl doctor")),
+        }
+    }
+
+    /// The failure, if the daemon is already gone.
+    fn ended(&mut self) -> Option<Failure> {
+        let status = self.child.try_wait().ok().flatten()?;
+        let said = self.log.said();
+        let why = if said.is_empty() {
+            status.to_string()
+        } else {
+            format!("{status}: {said}")
+        };
+        Some(
+            Failure::new(
+                exit::UNREACHABLE,
+                format!("the daemon srtd ended at once, {why}"),
+            )
+            .hint(self.log.hint()),
+        )
+    }
+
+    /// Leaves the daemon to itself, but reaps it should it end before us: a shim may live for weeks.
+    fn release(mut self) {
+        std::thread::spawn(move || self.child.wait());
+    }
+}
+
+fn kept(name: &str) -> bool {
+    KEPT.contains(&name) || KEPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Where srtd's stderr goes until, and unless, it logs elsewhere.
+struct Log {
+    file: Option<(File, PathBuf, u64)>,
+}
+
+impl Log {
+    /// A daemon without a log is better than none: what cannot be opened is left out.
+    fn open(environment: &Environment) -> Self {
+        let file = environment.state_dir().and_then(|folder| {
+            if let Some(parent) = folder.parent() {
+                std::fs::create_dir_all(parent).ok()?;
+            }
+            match DirBuilder::new().mode(0o700).create(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return None,
+                _ => {}
+            }
+            let path = folder.join("srtd.log");
+            let file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .read(true)
+                .mode(0o600)
+                .open(&path)
+                .ok()?;
+            let before = file.metadata().ok()?.len();
+            Some((file, path, before))
+        });
+        Self { file }
+    }
+
+    fn stdio(&self) -> Stdio {
+        match self.file.as_ref().map(|(file, ..)| file.try_clone()) {
+            Some(Ok(file)) => file.into(),
+            _ => Stdio::null(),
+        }
+    }
+
+    fn hint(&self) -> String {
+        match &self.file {
+            Some((_, path, _)) => format!("see {}, or run srtctl doctor", path.display()),
+            None => "run srtd in a terminal to see why, or srtctl doctor".to_owned(),
+        }
+    }
+
+    /// The last line that was written since we opened it, at most 2 KiB.
+    fn said(&mut self) -> String {
+        let Some((file, _, before)) = &mut self.file else {
+            return String::new();
+        };
+        let mut text = Vec::new();
+        let length = file.metadata().map_or(*before, |meta| meta.len());
+        let from = length.saturating_sub(2048).max(*before);
+        if file.seek(SeekFrom::Start(from)).is_err() || file.read_to_end(&mut text).is_err() {
+            return String::new();
+        }
+        let text = String::from_utf8_lossy(&text);
+        let line = text.lines().rev().find(|line| !line.trim().is_empty());
+        line.unwrap_or_default().trim().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kept;
+
+    #[test]
+    fn a_daemon_does_not_inherit_one_projects_secrets() {
+        for name in [
+            "HOME",
+            "LC_ALL",
+            "XDG_RUNTIME_DIR",
+            "SRT_SOCKET",
+            "RUST_LOG",
+        ] {
+            assert!(kept(name), "{name}");
+        }
+        for name in [
+            "GITHUB_TOKEN",
+            "AWS_SECRET_ACCESS_KEY",
+            "NODE_OPTIONS",
+            "LD_PRELOAD",
+        ] {
+            assert!(!kept(name), "{name}");
+        }
+    }
+}
