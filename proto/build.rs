@@ -9,9 +9,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("srt.v1.descriptors.bin"), set.encode_to_vec())?;
     tonic_prost_build::configure()
-        .bytes(".srt.v1.AttachRequest.message.stdin")
-        .bytes(".srt.v1.AttachResponse.message.stdout")
-        .bytes(".srt.v1.AttachResponse.message.stderr")
+        .bytes(".srt.v1.AttachRequest.stdin")
+        .bytes(".srt.v1.AttachResponse.stdout")
+        .bytes(".srt.v1.AttachResponse.stderr")
         .compile_fds(set)?;
     Ok(())
 }

@@ -21,6 +21,8 @@ pub const EXIT_CODE: &str = "srt-exit-code";
 
 /// Exit statuses of the command-line clients.
 pub mod exit {
+    /// All is well.
+    pub const OK: i32 = 0;
     /// Anything that has no status of its own.
     pub const ERROR: i32 = 1;
     /// The command line is wrong.

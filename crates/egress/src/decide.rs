@@ -55,7 +55,7 @@ pub enum Failure {
 #[derive(Debug)]
 pub(crate) enum Refused {
     /// Policy says no.
-    Denied(Denial),
+    Denied(Box<Denial>),
     /// Policy says yes, the network says no.
     Failed(Failure),
 }
@@ -89,7 +89,7 @@ impl Context {
             }
             Decision::Deny(denial) => {
                 self.denied(front_end, denial.clone()).await;
-                Err(Refused::Denied(denial))
+                Err(Refused::Denied(Box::new(denial)))
             }
         }
     }
@@ -113,7 +113,7 @@ impl Context {
         let opened = self.open_unrecorded(front_end, permitted).await;
         match &opened {
             Ok(_) => {}
-            Err(Refused::Denied(denial)) => self.denied(front_end, denial.clone()).await,
+            Err(Refused::Denied(denial)) => self.denied(front_end, (**denial).clone()).await,
             Err(Refused::Failed(failure)) => {
                 let target = permitted.permit.target().clone();
                 let error = failure.to_string();
@@ -151,7 +151,7 @@ impl Context {
                 policy.check(permit.clone(), &addresses, &own)
             }
         }
-        .map_err(Refused::Denied)?;
+        .map_err(|denial| Refused::Denied(Box::new(denial)))?;
 
         let limit = self.bounds.dial_timeout;
         let (mut stream, address) = dial(&checked, limit).await.map_err(Refused::Failed)?;

@@ -88,7 +88,7 @@ pub enum ServeError {
 
 /// The egress of one sandbox, until shut down or dropped.
 pub struct Egress {
-    context: Arc<Context>,
+    pub(crate) context: Arc<Context>,
     /// Dropping the handle without a shutdown still ends the tasks, only unwaited for.
     _guard: DropGuard,
 }
@@ -168,9 +168,10 @@ impl Egress {
     /// Stops accepting, ends every connection, and returns when every task has ended and every event is handed over.
     pub async fn shutdown(self) {
         self.context.cancel.cancel();
-        self.context.pool.clear();
         self.context.tasks.close();
         self.context.tasks.wait().await;
+        // Only now: until its task had ended, a client could still give a connection back.
+        self.context.pool.clear();
     }
 }
 

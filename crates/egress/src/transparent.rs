@@ -11,10 +11,14 @@ use crate::context::Context;
 use crate::relay::{Side, relay};
 
 /// Connects a captured connection to where it was going.
-pub(crate) async fn serve(context: Arc<Context>, mut client: TcpStream) {
-    let Ok(destination) = destination(&client) else {
-        return;
-    };
+pub(crate) async fn serve(context: Arc<Context>, client: TcpStream) {
+    // It fails only for a client that is gone already.
+    if let Ok(destination) = destination(&client) {
+        carry(context, client, destination).await;
+    }
+}
+
+async fn carry(context: Arc<Context>, mut client: TcpStream, destination: SocketAddr) {
     let target = context.target(Host::Ip(destination.ip()), destination.port());
     let opened = tokio::select! {
         biased;
@@ -45,4 +49,103 @@ fn destination(client: &TcpStream) -> std::io::Result<SocketAddr> {
     #[cfg(target_os = "linux")]
     let local = crate::original_dst::original_destination(client, local).unwrap_or(local);
     Ok(SocketAddr::new(local.ip().to_canonical(), local.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{IpAddr, TcpListener, TcpStream as StdStream};
+    use std::time::Duration;
+
+    use srt_policy::{Facts, Source, compile};
+    use tokio::sync::{mpsc, watch};
+
+    use super::*;
+    use crate::{Config, Egress, Event, Listeners, Lookup, Resolve};
+
+    struct Loopback;
+    impl Resolve for Loopback {
+        fn resolve<'a>(&'a self, _name: &'a str) -> Lookup<'a> {
+            Box::pin(async { Ok(vec![IpAddr::from([127, 0, 0, 1])]) })
+        }
+    }
+
+    /// Here capturing side and origin share one loopback, so a real listener's address cannot lead elsewhere; the
+    /// captured destination is given instead.
+    #[tokio::test]
+    async fn carries_to_an_address_and_to_the_name_behind_a_synthetic_one() {
+        let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = origin.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            for _ in 0..2 {
+                let (mut stream, _) = origin.accept().unwrap();
+                let mut heard = Vec::new();
+                stream.read_to_end(&mut heard).unwrap();
+                heard.reverse();
+                stream.write_all(&heard).unwrap();
+            }
+        });
+        let text = format!(
+            r#"{{"network": {{"allowedDomains": ["{at}", "api.test:{}"], "deniedDomains": []}}, "filesystem": {{"denyRead": [], "allowWrite": [], "denyWrite": []}}}}"#,
+            at.port()
+        );
+        let source = Source {
+            path: "/s.json".into(),
+            text,
+        };
+        let facts = Facts {
+            home: "/home/u".into(),
+            cwd: "/w".into(),
+            protected: Vec::new(),
+            macos: false,
+        };
+        let policy = compile(Some(&source), &facts).unwrap().policy.network;
+        let (_policy, policy) = watch::channel(Arc::new(policy));
+        let (events, mut recorded) = mpsc::channel(8);
+        let mut config = Config::new(policy, events);
+        config.resolver = Arc::new(Loopback);
+        let egress = Egress::serve(Listeners::default(), config).unwrap();
+        let synthetic = egress.context.names.address("api.test").unwrap();
+
+        for (destination, target) in [
+            (at, at.to_string()),
+            (
+                (synthetic, at.port()).into(),
+                format!("api.test:{}", at.port()),
+            ),
+        ] {
+            let capture = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let captured_at = capture.local_addr().unwrap();
+            let client = std::thread::spawn(move || {
+                let mut client =
+                    StdStream::connect_timeout(&captured_at, Duration::from_secs(5)).unwrap();
+                client.write_all(b"hello").unwrap();
+                client.shutdown(std::net::Shutdown::Write).unwrap();
+                let mut heard = String::new();
+                client.read_to_string(&mut heard).unwrap();
+                heard
+            });
+            let (stream, _) = capture.accept().await.unwrap();
+            assert_eq!(super::destination(&stream).unwrap(), captured_at);
+            carry(Arc::clone(&egress.context), stream, destination).await;
+            assert_eq!(client.join().unwrap(), "olleh");
+            let Some(Event::Flow {
+                front_end,
+                target: flown,
+                address,
+                bytes_out,
+                bytes_in,
+                ..
+            }) = recorded.recv().await
+            else {
+                panic!("no flow");
+            };
+            assert_eq!(
+                (front_end, flown.to_string(), address, bytes_out, bytes_in),
+                (FrontEnd::Tcp, target, at, 5, 5)
+            );
+        }
+        server.join().unwrap();
+        egress.shutdown().await;
+    }
 }

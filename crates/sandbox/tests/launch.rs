@@ -1,5 +1,6 @@
 //! A sandbox stands, holds, and goes: the real helper, the real bubblewrap, the real kernel.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};

@@ -39,10 +39,10 @@ pub(crate) async fn serve(context: Arc<Context>, socket: UdpSocket) {
             if let Some(denial) = answer.denial {
                 context.denied(FrontEnd::Dns, denial).await;
             }
-            if let Some(reply) = answer.reply {
-                if let Err(error) = send(&socket, &reply, &path).await {
-                    tracing::debug!(%error, "cannot send a reply");
-                }
+            if let Some(reply) = answer.reply
+                && let Err(error) = send(&socket, &reply, &path).await
+            {
+                tracing::debug!(%error, "cannot send a reply");
             }
         }
     };

@@ -15,7 +15,7 @@ pub(super) enum Answer {
     /// The proxy's own words.
     Own(Option<Bytes>),
     /// A server's response.
-    Relayed(Download),
+    Relayed(Box<Download>),
 }
 
 /// A server's response body. When it has ended the connection may serve again; when it is dropped, at its end or
@@ -35,6 +35,21 @@ impl Download {
         };
         download.give_back_at_end();
         download
+    }
+
+    /// The next frame, reading more from the server where none is at hand.
+    fn poll_inner(
+        &mut self,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        match &mut self.lease {
+            Some(lease) if frame.is_pending() => {
+                lease.connection.poll_drive(cx);
+                Pin::new(&mut self.inner).poll_frame(cx)
+            }
+            _ => frame,
+        }
     }
 
     /// Dropped before its end, a lease closes its connection instead.
@@ -65,7 +80,7 @@ impl Body for Answer {
             }
             Self::Relayed(download) => download,
         };
-        let frame = ready!(Pin::new(&mut download.inner).poll_frame(cx));
+        let frame = ready!(download.poll_inner(cx));
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {

@@ -1,10 +1,12 @@
 //! Absolute-form requests, forwarded.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::{Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use srt_policy::Target;
 use tokio::time::timeout;
@@ -41,7 +43,7 @@ pub(super) async fn forward(
         send(context, request, &target, &permitted),
     )
     .await;
-    let (mut response, exchange, connection) = match sent {
+    let (mut response, exchange, mut connection) = match sent {
         Ok(Ok(sent)) => sent,
         Ok(Err(NotSent::Refused(refused))) => return reply::refused(&refused),
         Ok(Err(NotSent::Http(error))) => {
@@ -64,12 +66,11 @@ pub(super) async fn forward(
             .await;
         };
         let server_upgrade = hyper::upgrade::on(&mut response);
-        let task = tunnel::join(
-            Arc::clone(&client),
-            exchange,
-            client_upgrade,
-            server_upgrade,
-        );
+        let far = tunnel::Far {
+            driver: connection.driver.take(),
+            upgrade: server_upgrade,
+        };
+        let task = tunnel::join(Arc::clone(&client), exchange, client_upgrade, far);
         context.tasks.spawn(task);
         headers::remove_hop_by_hop(response.headers_mut());
         headers::set_upgrade(response.headers_mut(), protocol);
@@ -83,7 +84,7 @@ pub(super) async fn forward(
         target,
         connection,
     };
-    response.map(|body| Answer::Relayed(Download::new(body, exchange, lease)))
+    response.map(|body| Answer::Relayed(Box::new(Download::new(body, exchange, lease))))
 }
 
 /// Records and answers that a permitted server gave no usable response.
@@ -127,10 +128,13 @@ async fn send(
     permitted: &Permitted,
 ) -> Result<(Response<Incoming>, Exchange, Connection), NotSent> {
     while let Some(mut connection) = context.pool.take(target, &permitted.policy) {
+        if !connection.is_ready().await {
+            continue;
+        }
         let permit = permitted.permit.clone();
         let exchange = Exchange::new(context, FrontEnd::Http, permit, connection.address);
         request.body_mut().counters = Arc::clone(exchange.counters());
-        match connection.sender.try_send_request(request).await {
+        match try_send(&mut connection, request).await {
             Ok(response) => return Ok((response, exchange, connection)),
             Err(mut error) => match error.take_message() {
                 Some(unsent) => {
@@ -152,24 +156,30 @@ async fn send(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(NotSent::Http)?;
-    let cancel = context.cancel.clone();
-    context.tasks.spawn(async move {
-        if let Some(Err(error)) = cancel.run_until_cancelled(driver.with_upgrades()).await {
-            tracing::debug!(%error, "http server's connection ended badly");
-        }
-    });
     let mut connection = Connection {
         sender,
+        driver: Some(Box::pin(driver.with_upgrades())),
         address,
         policy: Arc::clone(&permitted.policy),
     };
     request.body_mut().counters = Arc::clone(exchange.counters());
-    let response = connection
-        .sender
-        .send_request(request)
-        .await
-        .map_err(NotSent::Http)?;
-    Ok((response, exchange, connection))
+    match try_send(&mut connection, request).await {
+        Ok(response) => Ok((response, exchange, connection)),
+        Err(error) => Err(NotSent::Http(error.into_error())),
+    }
+}
+
+/// Sends a request and drives its connection until the response's head is there.
+async fn try_send(
+    connection: &mut Connection,
+    request: Request<Upload>,
+) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
+    let mut response = pin!(connection.sender.try_send_request(request));
+    poll_fn(|cx| {
+        connection.poll_drive(cx);
+        response.as_mut().poll(cx)
+    })
+    .await
 }
 
 fn error_chain(error: &dyn std::error::Error) -> String {

@@ -111,19 +111,19 @@ fn authority<B>(request: &Request<B>) -> Result<(&str, u16), NoTarget> {
             "this is a proxy: ask for an absolute URI (GET http://host/path) or CONNECT host:port",
         ));
     };
-    let port = match (request.method() == Method::CONNECT, uri.scheme_str()) {
-        (true, _) => authority
-            .port_u16()
-            .ok_or(NoTarget::Unclear("CONNECT needs host:port"))?,
-        (false, Some("http")) if authority.port().is_some() => authority.port_u16().ok_or(
-            NoTarget::Unclear("the URI's port is not a number below 65536"),
-        )?,
-        (false, Some("http")) => 80,
-        _ => {
-            return Err(NoTarget::Unclear(
-                "only http:// URIs can be forwarded; for https use CONNECT host:443",
-            ));
-        }
+    // `port_u16` is silent about ":99999" and ":"; the authority that it leaves behind is not.
+    let given = authority.port_u16();
+    if given.is_none() && !authority.as_str().ends_with(authority.host()) {
+        return Err(NoTarget::Unclear("the port is not a number below 65536"));
+    }
+    let port = if request.method() == Method::CONNECT {
+        given.ok_or(NoTarget::Unclear("CONNECT needs host:port"))?
+    } else if uri.scheme() == Some(&http::uri::Scheme::HTTP) {
+        given.unwrap_or(80)
+    } else {
+        return Err(NoTarget::Unclear(
+            "only http:// URIs can be forwarded; for https use CONNECT host:443",
+        ));
     };
     Ok((authority.host(), port))
 }
@@ -157,6 +157,7 @@ mod tests {
         check("OPTIONS", "*", None);
         check("GET", "https://a.test/", None);
         check("GET", "http://a.test:99999/", None);
+        check("GET", "http://a.test:/", None);
         check("CONNECT", "a.test:443", Some(("a.test", 443)));
         check("CONNECT", "a.test", None);
     }

@@ -4,8 +4,11 @@
 //! was checked, and serves again only under that very one: after a reload it is dialled, and so checked, afresh.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context as Poller, Poll};
 use std::time::Instant;
 
 use hyper::client::conn::http1::SendRequest;
@@ -14,11 +17,42 @@ use srt_policy::{NetworkPolicy, Target};
 use super::body::Upload;
 use crate::context::Context;
 
+/// hyper's half of a connection: the reading and writing, to be polled by whoever waits for its fruit.
+pub(super) type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+
 /// A connection to a server, and what it was checked for.
+///
+/// It has no task of its own: the client's task drives it, since a hand-over between two tasks in each direction
+/// would cost more than the request itself.
 pub(super) struct Connection {
     pub(super) sender: SendRequest<Upload>,
+    /// `None` once the connection has ended.
+    pub(super) driver: Option<Driver>,
     pub(super) address: SocketAddr,
     pub(super) policy: Arc<NetworkPolicy>,
+}
+
+impl Connection {
+    /// Reads and writes what can be read and written now.
+    pub(super) fn poll_drive(&mut self, cx: &mut Poller<'_>) {
+        if let Some(driver) = &mut self.driver
+            && let Poll::Ready(ended) = driver.as_mut().poll(cx)
+        {
+            self.driver = None;
+            if let Err(error) = ended {
+                tracing::debug!(%error, "http server's connection ended badly");
+            }
+        }
+    }
+
+    /// Whether it can take a request; looks at the socket, for a server may have closed it meanwhile.
+    pub(super) async fn is_ready(&mut self) -> bool {
+        poll_fn(|cx| {
+            self.poll_drive(cx);
+            Poll::Ready(self.driver.is_some() && self.sender.is_ready())
+        })
+        .await
+    }
 }
 
 struct Idle {
@@ -46,7 +80,7 @@ impl Pool {
         }
     }
 
-    /// Takes a connection to `target` that was checked under `policy` and is ready for a request.
+    /// Takes a connection to `target` that was checked under `policy`; whether it is ready is for the caller to see.
     pub(super) fn take(&self, target: &Target, policy: &Arc<NetworkPolicy>) -> Option<Connection> {
         let mut shelf = self.lock();
         let Shelf { count, by_target } = &mut *shelf;
@@ -54,7 +88,7 @@ impl Pool {
         // The last one in is the likeliest to be still open.
         while let Some(Idle { connection, .. }) = list.pop() {
             *count -= 1;
-            if Arc::ptr_eq(&connection.policy, policy) && connection.sender.is_ready() {
+            if Arc::ptr_eq(&connection.policy, policy) {
                 return Some(connection);
             }
         }
@@ -62,7 +96,7 @@ impl Pool {
     }
 
     fn put(&self, target: &Target, connection: Connection) {
-        if connection.sender.is_closed() {
+        if connection.driver.is_none() {
             return;
         }
         let mut shelf = self.lock();
@@ -126,9 +160,7 @@ pub(crate) async fn sweep(context: Arc<Context>) {
     let sweeping = async {
         loop {
             tokio::time::sleep(limit / 2).await;
-            context
-                .pool
-                .retain(|idle| idle.since.elapsed() < limit && !idle.connection.sender.is_closed());
+            context.pool.retain(|idle| idle.since.elapsed() < limit);
         }
     };
     let _ = cancel.run_until_cancelled(sweeping).await;

@@ -11,6 +11,7 @@ use srt_policy::Target;
 use tokio::net::TcpStream;
 
 use super::body::Answer;
+use super::pool::Driver;
 use super::{Client, reply};
 use crate::FrontEnd;
 use crate::context::Exchange;
@@ -52,10 +53,27 @@ pub(super) async fn open(
     reply::connected()
 }
 
+/// A server's connection that has switched protocols.
+pub(super) struct Far {
+    /// Drives it to the end of its life as HTTP.
+    pub(super) driver: Option<Driver>,
+    pub(super) upgrade: OnUpgrade,
+}
+
 /// Joins two connections that have both switched protocols.
-pub(super) async fn join(client: Arc<Client>, exchange: Exchange, near: OnUpgrade, far: OnUpgrade) {
+pub(super) async fn join(client: Arc<Client>, exchange: Exchange, near: OnUpgrade, far: Far) {
+    let Far { driver, upgrade } = far;
     let context = &client.context;
-    let both = async { tokio::join!(raw(near), raw(far)) };
+    let driven = async {
+        match driver {
+            Some(driver) => driver.await,
+            None => Ok(()),
+        }
+    };
+    let both = async {
+        let (near, far, _ended) = tokio::join!(raw(near), raw(upgrade), driven);
+        (near, far)
+    };
     let Some((Some((mut near, near_early)), Some((mut far, far_early)))) =
         context.cancel.run_until_cancelled(both).await
     else {

@@ -37,11 +37,7 @@ struct Refused {
 }
 
 const fn refuse(call: libc::c_long, when: When, reason: &'static str) -> Refused {
-    Refused {
-        call: call as i64,
-        when,
-        reason,
-    }
+    Refused { call, when, reason }
 }
 
 const NEW_NAMESPACES: u64 = (libc::CLONE_NEWUSER

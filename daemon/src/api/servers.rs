@@ -1,0 +1,441 @@
+//! `srt.v1.Servers`: what is registered and what runs.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+
+use futures_util::Stream;
+use jiff::Timestamp;
+use srt_policy::Origin;
+use srt_proto::exit;
+use srt_proto::v1::servers_server::Servers;
+use srt_proto::v1::{
+    AddRequest, AddResponse, LastExit, ListRequest, ListResponse, LogLine, LogsRequest, PolicyLine,
+    PolicyRef, RemoveRequest, RemoveResponse, SelectRequest, SelectResponse, SelectResult, Server,
+    ShowPolicyRequest, ShowPolicyResponse,
+};
+use tonic::{Request, Response, Status};
+
+use super::error::{bad_request, of_policy, of_store, unknown};
+use super::{Api, audit};
+use crate::audit::{Entry, Kind};
+use crate::paths::is_server_name;
+use crate::policies::{Generation, shown};
+use crate::session::plan_for;
+use crate::store::{self, EnvVar, LogQuery};
+use crate::supervisor::{Snapshot, State};
+
+#[tonic::async_trait]
+impl Servers for Api {
+    async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        let wanted: BTreeSet<String> = request.into_inner().names.into_iter().collect();
+        let mut known = self.known().await?;
+        if !wanted.is_empty() {
+            if let Some(name) = wanted
+                .iter()
+                .find(|name| !known.iter().any(|server| server.name == **name))
+            {
+                return Err(unknown(name));
+            }
+            known.retain(|server| wanted.contains(&server.name));
+        }
+        let mut servers = Vec::with_capacity(known.len());
+        for server in known {
+            servers.push(self.describe(server).await?);
+        }
+        servers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Response::new(ListResponse { servers }))
+    }
+
+    async fn add(&self, request: Request<AddRequest>) -> Result<Response<AddResponse>, Status> {
+        let request = request.into_inner();
+        if !is_server_name(&request.name) {
+            return Err(bad_request(format!(
+                "{:?} cannot be a server's name\nhint: letters, digits, dot, dash and underscore, at most 64, \
+                 not beginning with a dot or a dash",
+                request.name
+            )));
+        }
+        if request.command.is_empty() {
+            return Err(bad_request(
+                "a server needs a command\nhint: srtctl add NAME -- COMMAND ARG…",
+            ));
+        }
+        for path in [&request.cwd, &request.settings] {
+            if !path.is_empty() && !Path::new(path).is_absolute() {
+                return Err(bad_request(format!("{path:?} is not absolute")));
+            }
+        }
+        let given = |text: String| (!text.is_empty()).then_some(text);
+        let now = Timestamp::now();
+        let entry =
+            Entry::new(now, Kind::Register, request.command.join(" ")).server(&request.name);
+        let server = store::Server {
+            name: request.name,
+            command: request.command,
+            cwd: given(request.cwd),
+            settings: given(request.settings),
+            env: request
+                .env
+                .into_iter()
+                .map(|variable| EnvVar {
+                    name: variable.name,
+                    value: variable.value,
+                })
+                .collect(),
+            registered: true,
+            created_at: now,
+        };
+        // A file that cannot be used is told now, not at the first launch.
+        let cwd = self.cwd_of(&server);
+        let settings = server.settings.as_ref().map(PathBuf::from);
+        self.supervisor
+            .shared
+            .policies
+            .load(&server.name, settings.as_deref(), &cwd)
+            .await
+            .map_err(|error| of_policy(&error))?;
+        self.supervisor
+            .shared
+            .store
+            .register_server(server, entry)
+            .await
+            .map_err(|error| of_store(&error))?;
+        Ok(Response::new(AddResponse {}))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<RemoveRequest>,
+    ) -> Result<Response<RemoveResponse>, Status> {
+        let name = request.into_inner().name;
+        if let Some(stopped) = self
+            .supervisor
+            .server(&name)
+            .stop("its registration was removed")
+            .await
+        {
+            let _ = stopped.await;
+        }
+        let entry = Entry::new(Timestamp::now(), Kind::Remove, &name).server(&name);
+        let store = &self.supervisor.shared.store;
+        match store
+            .remove_server(&name, entry)
+            .await
+            .map_err(|error| of_store(&error))?
+        {
+            true => Ok(Response::new(RemoveResponse {})),
+            false => Err(unknown(&name)),
+        }
+    }
+
+    async fn start(
+        &self,
+        request: Request<SelectRequest>,
+    ) -> Result<Response<SelectResponse>, Status> {
+        let request = request.into_inner();
+        let selected = self.select(&request).await?;
+        let mut pending = Vec::new();
+        for server in selected {
+            let environment = request.environment.clone().into_iter().collect();
+            let plan = plan_for(
+                &server,
+                &self.cwd_of(&server),
+                None,
+                environment,
+                Vec::new(),
+            );
+            let handle = self.supervisor.server(&server.name);
+            pending.push(async move { (server.name, handle.start(plan).await) });
+        }
+        let results = futures_util::future::join_all(pending).await;
+        Ok(Response::new(SelectResponse {
+            results: results
+                .into_iter()
+                .map(|(name, result)| match result {
+                    Ok(()) => done(name),
+                    Err((error, code)) => SelectResult {
+                        name,
+                        error,
+                        // A command that is not found is, for who wants it started, a server that failed.
+                        exit_code: if (1..=exit::DENIED).contains(&code) {
+                            code
+                        } else {
+                            exit::NOT_RUNNING
+                        },
+                    },
+                })
+                .collect(),
+        }))
+    }
+
+    async fn stop(
+        &self,
+        request: Request<SelectRequest>,
+    ) -> Result<Response<SelectResponse>, Status> {
+        let selected = self.select(&request.into_inner()).await?;
+        let mut pending = Vec::new();
+        for server in selected {
+            let handle = self.supervisor.server(&server.name);
+            pending.push(async move {
+                if let Some(stopped) = handle.stop("stopped by srtctl").await {
+                    let _ = stopped.await;
+                }
+                server.name
+            });
+        }
+        let names = futures_util::future::join_all(pending).await;
+        Ok(Response::new(SelectResponse {
+            results: names.into_iter().map(done).collect(),
+        }))
+    }
+
+    async fn restart(
+        &self,
+        request: Request<SelectRequest>,
+    ) -> Result<Response<SelectResponse>, Status> {
+        let request = request.into_inner();
+        self.stop(Request::new(request.clone())).await?;
+        self.start(Request::new(request)).await
+    }
+
+    type LogsStream = Pin<Box<dyn Stream<Item = Result<LogLine, Status>> + Send>>;
+
+    async fn logs(
+        &self,
+        request: Request<LogsRequest>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        let request = request.into_inner();
+        if !self
+            .known()
+            .await?
+            .iter()
+            .any(|server| server.name == request.name)
+        {
+            return Err(unknown(&request.name));
+        }
+        let stream = match request.stream.as_str() {
+            "" => None,
+            name => Some(
+                name.parse()
+                    .map_err(|error: store::UnknownStream| bad_request(error.to_string()))?,
+            ),
+        };
+        let query = LogQuery {
+            server: request.name,
+            since: audit::since(&request.since)?,
+            stream,
+            after_id: 0,
+            limit: (request.lines > 0).then_some(request.lines),
+        };
+        let shared = &self.supervisor.shared;
+        let mut pages = shared.store.logs(query);
+        let (sender, stream) = audit::paged(shared.shutdown.clone());
+        shared.tracker.spawn(async move {
+            loop {
+                match pages.next().await {
+                    Ok(page) if page.is_empty() => {
+                        if !request.follow || !sender.wait(pages.more()).await {
+                            return;
+                        }
+                    }
+                    Ok(page) => {
+                        for record in page {
+                            let line = LogLine {
+                                at: audit::time(record.line.at),
+                                stream: record.line.stream.to_string(),
+                                launch: record
+                                    .line
+                                    .launch
+                                    .map(|id| id.to_string())
+                                    .unwrap_or_default(),
+                                line: record.line.line,
+                                id: record.id,
+                            };
+                            if !sender.send(Ok(line)).await {
+                                return;
+                            }
+                        }
+                    }
+                    Err(error) => {
+                        sender.send(Err(of_store(&error))).await;
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn show_policy(
+        &self,
+        request: Request<ShowPolicyRequest>,
+    ) -> Result<Response<ShowPolicyResponse>, Status> {
+        let name = request.into_inner().name;
+        let Some(server) = self
+            .known()
+            .await?
+            .into_iter()
+            .find(|server| server.name == name)
+        else {
+            return Err(unknown(&name));
+        };
+        let settings = server.settings.as_ref().map(PathBuf::from);
+        let policies = &self.supervisor.shared.policies;
+        let loaded = policies
+            .load(&name, settings.as_deref(), &self.cwd_of(&server))
+            .await
+            .map_err(|error| of_policy(&error))?;
+        let lines = loaded
+            .policy
+            .lines()
+            .into_iter()
+            .map(|line| {
+                let (file, number, reason) = match line.origin {
+                    Origin::BuiltIn(reason) => ("built-in".to_owned(), 0, reason.to_owned()),
+                    Origin::File { path, line, .. } => {
+                        (path.display().to_string(), line, String::new())
+                    }
+                };
+                PolicyLine {
+                    key: line.key.to_owned(),
+                    value: line.value,
+                    file,
+                    line: number,
+                    reason,
+                }
+            })
+            .collect();
+        Ok(Response::new(ShowPolicyResponse {
+            policy: Some(reference(&loaded.generation)),
+            lines,
+            warnings: loaded.warnings.iter().map(shown).collect(),
+        }))
+    }
+}
+
+impl Api {
+    async fn known(&self) -> Result<Vec<store::Server>, Status> {
+        self.supervisor
+            .shared
+            .store
+            .servers()
+            .await
+            .map_err(|error| of_store(&error))
+    }
+
+    /// The servers that a request is about.
+    async fn select(&self, request: &SelectRequest) -> Result<Vec<store::Server>, Status> {
+        let mut known = self.known().await?;
+        if request.all {
+            known.retain(|server| server.registered);
+            return Ok(known);
+        }
+        if request.names.is_empty() {
+            return Err(bad_request("name a server, or say --all"));
+        }
+        if let Some(name) = request
+            .names
+            .iter()
+            .find(|name| !known.iter().any(|server| server.name == **name))
+        {
+            return Err(unknown(name));
+        }
+        known.retain(|server| request.names.contains(&server.name));
+        Ok(known)
+    }
+
+    /// Where a server without a host works: its own folder, else the user's home.
+    fn cwd_of(&self, server: &store::Server) -> PathBuf {
+        server
+            .cwd
+            .as_ref()
+            .map_or_else(|| self.supervisor.shared.paths.home.clone(), PathBuf::from)
+    }
+
+    async fn describe(&self, server: store::Server) -> Result<Server, Status> {
+        let shared = &self.supervisor.shared;
+        let history = shared
+            .store
+            .history(&server.name)
+            .await
+            .map_err(|error| of_store(&error))?;
+        let snapshot = self.supervisor.snapshot(&server.name);
+        let (policy, reason) = self.policy_of(&server, snapshot.as_ref()).await;
+        let newest = snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.launches.last().cloned());
+        let processes: Vec<_> = snapshot
+            .iter()
+            .flat_map(|snapshot| &snapshot.launches)
+            .map(|control| control.processes.clone())
+            .collect();
+        let memory = tokio::task::spawn_blocking(move || {
+            processes.iter().map(|processes| processes.memory()).sum()
+        })
+        .await
+        .unwrap_or(0);
+        let state = snapshot
+            .as_ref()
+            .map_or(State::Stopped, |snapshot| snapshot.state);
+        Ok(Server {
+            state: state.name().to_owned(),
+            pid: newest.as_ref().map_or(0, |control| control.processes.pid()),
+            sessions: snapshot.as_ref().map_or(0, |snapshot| snapshot.sessions),
+            restarts: u32::try_from(history.restarts).unwrap_or(u32::MAX),
+            uptime_seconds: newest.map_or(0.0, |control| control.since.elapsed().as_secs_f64()),
+            memory_bytes: memory,
+            policy: Some(policy),
+            last_exit: history.last_exit.map(|end| LastExit {
+                code: end.code.unwrap_or_else(|| 128 + end.signal.unwrap_or(9)),
+                signal: end.signal.unwrap_or(0),
+                reason: end.reason,
+                at: audit::time(end.at),
+            }),
+            registered: server.registered,
+            command: server.command,
+            cwd: server.cwd.unwrap_or_default(),
+            reason: snapshot
+                .map(|snapshot| snapshot.reason)
+                .filter(|reason| !reason.is_empty())
+                .unwrap_or(reason),
+            name: server.name,
+        })
+    }
+
+    /// The policy that the newest launch runs under, else the one that the next would.
+    async fn policy_of(
+        &self,
+        server: &store::Server,
+        snapshot: Option<&Snapshot>,
+    ) -> (PolicyRef, String) {
+        if let Some(generation) = snapshot.and_then(|snapshot| snapshot.generation.as_ref()) {
+            return (reference(generation), String::new());
+        }
+        let settings = server.settings.as_ref().map(PathBuf::from);
+        let policies = &self.supervisor.shared.policies;
+        match policies
+            .load(&server.name, settings.as_deref(), &self.cwd_of(server))
+            .await
+        {
+            Ok(loaded) => (reference(&loaded.generation), String::new()),
+            Err(error) => (PolicyRef::default(), error.to_string()),
+        }
+    }
+}
+
+fn reference(generation: &Generation) -> PolicyRef {
+    PolicyRef {
+        source: generation.source.clone(),
+        digest: generation.digest.clone(),
+        generation: generation.number,
+    }
+}
+
+fn done(name: String) -> SelectResult {
+    SelectResult {
+        name,
+        error: String::new(),
+        exit_code: exit::OK,
+    }
+}

@@ -1,0 +1,112 @@
+//! The composition root: everything that a running daemon is made of, and the order in which it ends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use srt_runtime::{Config, SandboxManager, Tools};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::Api;
+use crate::audit::{Entry, Kind};
+use crate::listen::{Socket, connections};
+use crate::lock::Lock;
+use crate::paths::Paths;
+use crate::policies::Policies;
+use crate::session::Sessions;
+use crate::store::Store;
+use crate::supervisor::{Shared, Supervisor};
+
+/// How long an orderly end may take: two graces of a launch, and some.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// What kept it from starting, or from ending in order.
+pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
+    // The socket first: whoever waits for a daemon waits for it, and a second daemon must not touch the state.
+    let (socket, listener) = Socket::bind(&paths.socket)?;
+    srt_proto::socket::prepare_folder(&paths.state)?;
+    let _state = Lock::take(&paths.state.join("srtd.lock"), &paths.state)?;
+    let store = Store::open(&paths.database()).await?;
+    Supervisor::sweep(&store).await?;
+    let manager = SandboxManager::new(Config {
+        tools,
+        launches: paths.launches(),
+    })
+    .with_context(|| format!("cannot clean up {}", paths.launches().display()))?;
+    let shared = Arc::new(Shared {
+        policies: Policies::new(paths.clone(), store.clone()),
+        paths: paths.clone(),
+        store: store.clone(),
+        manager,
+        tracker: TaskTracker::new(),
+        shutdown: CancellationToken::new(),
+    });
+    let supervisor = Arc::new(Supervisor::new(shared.clone()));
+    let router = Api {
+        supervisor: supervisor.clone(),
+        sessions: Arc::new(Sessions::default()),
+        since: Instant::now(),
+    }
+    .router()
+    .await?;
+    let version = env!("CARGO_PKG_VERSION");
+    store
+        .record(Entry::new(Timestamp::now(), Kind::Daemon, "started").with("version", version))
+        .await?;
+    tracing::info!(socket = %paths.socket.display(), version, pid = std::process::id(), "ready");
+
+    stop_on_signals(&shared)?;
+    let closing = CancellationToken::new();
+    let serving = tokio::spawn(
+        router
+            .serve_with_incoming_shutdown(connections(listener), closing.clone().cancelled_owned()),
+    );
+
+    shared.shutdown.cancelled().await;
+    tracing::info!("stopping");
+    // Nothing new begins from here on; what runs is ended, and hosts are told.
+    let stopped = tokio::time::timeout(
+        DEADLINE,
+        supervisor.stop_everything("the daemon is stopping"),
+    )
+    .await;
+    closing.cancel();
+    let drained = tokio::time::timeout(Duration::from_secs(2), serving).await;
+    if drained.is_err() {
+        tracing::warn!("a client kept its connection open past the deadline");
+    }
+    drop(supervisor);
+    shared.tracker.close();
+    let joined = tokio::time::timeout(DEADLINE, shared.tracker.wait()).await;
+    if stopped.is_err() || joined.is_err() {
+        tracing::error!("something did not end in time");
+    }
+    store
+        .record(Entry::new(Timestamp::now(), Kind::Daemon, "stopped"))
+        .await?;
+    store.close().await?;
+    drop(socket);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn stop_on_signals(shared: &Arc<Shared>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let shutdown = shared.shutdown.clone();
+    shared.tracker.spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = shutdown.cancelled() => {}
+        }
+        shutdown.cancel();
+    });
+    Ok(())
+}
