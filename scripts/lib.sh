@@ -95,6 +95,9 @@ test_user_path() {
   printf '%s\n' "$path"
 }
 
+# Where the copy of this checkout goes.
+stage_folder() { printf '/var/tmp/srt-stage-%s\n' "$(printf '%s' "$PWD" | sha256sum | cut -c1-12)"; }
+
 # Root only. The unprivileged user runs what is built here and reads the fixtures beside it. Where it cannot enter
 # the checkout or the target folder (a clone under /root or in a private temporary folder), or a path has a
 # blank (cargo splits a runner's command line there), the sources are copied to a place that it can enter, and the
@@ -113,7 +116,7 @@ stage_if_unreachable() {
       ;;
   esac
   [ -z "${SRT_STAGED:-}" ] || die "user $TEST_USER cannot read the copy in $PWD" "check the mode of /var/tmp"
-  stage=/var/tmp/srt-stage-$(printf '%s' "$PWD" | sha256sum | cut -c1-12)
+  stage=$(stage_folder)
   say "user $TEST_USER cannot enter $PWD: going on with a copy in $stage"
   umask 022
   mkdir -p "$stage"

@@ -149,8 +149,8 @@ impl Started {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.stdio())
-            // Out of the host's process group, whose signals are not meant for it. srtd adds what it needs
-            // of setsid(2) itself.
+            // Out of the host's process group, whose signals are not meant for it. A group's leader cannot make
+            // a session of its own (setsid(2), EPERM), and needs none: hang-ups go to foreground groups.
             .process_group(0)
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(kept)));

@@ -6,6 +6,8 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use support::{Home, ended, eventually, piped, run_with, text};
 
 #[test]
@@ -138,8 +140,9 @@ fn a_host_that_stops_reading_holds_the_server_back_not_our_memory() {
     let mut stdout = child.stdout.take().unwrap();
     let mut first = [0; 1];
     stdout.read_exact(&mut first).unwrap();
-    // SIGTERM while stdout is full: the thread that writes is stuck, the process must go all the same.
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    let filled = || home.mock.seen.lock().unwrap().filled;
+    let chunks = support::settled("the server is held back", filled);
+    assert!(chunks < 64, "{chunks} chunks are under way");
     #[cfg(target_os = "linux")]
     {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
@@ -150,6 +153,7 @@ fn a_host_that_stops_reading_holds_the_server_back_not_our_memory() {
         let kilobytes: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
         assert!(kilobytes < 32 * 1024, "{kilobytes} kB");
     }
+    // While stdout is full: the thread that writes is stuck, the process must go all the same.
     kill(&child, "TERM");
     assert_eq!(ended(&mut child).code(), Some(143));
     eventually("the daemon sees the stream go", || {
@@ -166,12 +170,16 @@ fn a_full_stdin_does_not_delay_a_signal() {
     let home = Home::listening();
     let mut child = piped(&mut home.srt(&["fill"]));
     let mut stdin = child.stdin.take().unwrap();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
     // `fill` never reads: this ends when the shim does.
-    let writer = std::thread::spawn(move || while stdin.write_all(&[b'x'; 65536]).is_ok() {});
-    eventually("the session is open", || {
-        home.mock.seen.lock().unwrap().opens.len() == 1
+    let writer = std::thread::spawn(move || {
+        while stdin.write_all(&[b'x'; 65536]).is_ok() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     });
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    let chunks = support::settled("stdin is full", || sent.load(Ordering::Relaxed));
+    assert!(chunks < 64, "{chunks} chunks are under way");
     kill(&child, "INT");
     assert_eq!(ended(&mut child).code(), Some(130));
     writer.join().unwrap();

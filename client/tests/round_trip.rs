@@ -17,7 +17,7 @@ fn round_trips(command: &mut Command) -> Vec<Duration> {
     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut line = [b'x'; 1024];
     line[1023] = b'\n';
-    let mut times: Vec<_> = (0..ROUNDS)
+    let times: Vec<_> = (0..ROUNDS)
         .map(|_| {
             let start = Instant::now();
             stdin.write_all(&line).unwrap();
@@ -28,12 +28,11 @@ fn round_trips(command: &mut Command) -> Vec<Duration> {
         .collect();
     drop(stdin);
     ended(&mut child);
-    times.sort();
-    times
+    sorted(times)
 }
 
 fn starts(mut command: impl FnMut() -> Command) -> Vec<Duration> {
-    let mut times: Vec<_> = (0..200)
+    let times: Vec<_> = (0..200)
         .map(|_| {
             let start = Instant::now();
             assert!(
@@ -45,6 +44,10 @@ fn starts(mut command: impl FnMut() -> Command) -> Vec<Duration> {
             start.elapsed()
         })
         .collect();
+    sorted(times)
+}
+
+fn sorted(mut times: Vec<Duration>) -> Vec<Duration> {
     times.sort();
     times
 }
@@ -80,6 +83,25 @@ fn measure() {
         "start to end, srt + mock",
         &starts(|| home.srt(&["exit", "0"])),
     );
+    let stops: Vec<_> = (0..50)
+        .map(|_| {
+            let mut child = piped(&mut home.srt(&["fill"]));
+            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            let pid = child.id().to_string();
+            let start = Instant::now();
+            assert!(
+                Command::new("kill")
+                    .args(["-INT", &pid])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            child.wait().unwrap();
+            start.elapsed()
+        })
+        .collect();
+    show("SIGINT to gone, stdout full", &sorted(stops));
     let line = vec![b'x'; 256 * 1024 * 1024];
     let start = Instant::now();
     let output = support::run_with(&mut home.srt(&["echo"]), &line);

@@ -14,7 +14,6 @@ use srt_proto::v1::{
     RemoveRequest, RemoveResponse, SelectRequest, SelectResponse, SelectResult, Server,
     ShowPolicyRequest, ShowPolicyResponse,
 };
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -427,16 +426,9 @@ fn the_daemon() {
     );
 }
 
-/// Puts srtctl and a script as srtd into the home's `bin`.
+/// Puts srtctl and a script as srtd into a home's `bin`; returns srtctl's path.
 fn with_srtd(home: &Home, script: &str) -> PathBuf {
-    let bin = home.path().join("bin");
-    std::fs::create_dir_all(&bin).unwrap();
-    let srtctl = bin.join("srtctl");
-    std::fs::copy(env!("CARGO_BIN_EXE_srtctl"), &srtctl).unwrap();
-    let srtd = bin.join("srtd");
-    std::fs::write(&srtd, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&srtd, PermissionsExt::from_mode(0o755)).unwrap();
-    srtctl
+    support::install(home, env!("CARGO_BIN_EXE_srtctl"), script)
 }
 
 #[test]
@@ -473,8 +465,13 @@ fn check_and_doctor_ask_srtd_itself() {
         asked,
         "check --json -- s.json\ndoctor --json\ndoctor --json\n"
     );
-    with_srtd(&home, "echo not json");
-    let output = run(&["doctor"]);
+    let home = Home::empty();
+    let srtctl = with_srtd(&home, "echo not json");
+    let output = home
+        .command(srtctl.to_str().unwrap())
+        .arg("doctor")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("hint: srtctl and srtd may be of different versions"));
 }

@@ -12,14 +12,7 @@ use support::{Home, piped, run_with, text};
 
 /// Puts srt and a script as srtd into the home's `bin`; returns srt's path.
 fn install(home: &Home, script: &str) -> PathBuf {
-    let bin = home.path().join("bin");
-    std::fs::create_dir(&bin).unwrap();
-    let srt = bin.join("srt");
-    std::fs::copy(env!("CARGO_BIN_EXE_srt"), &srt).unwrap();
-    let srtd = bin.join("srtd");
-    std::fs::write(&srtd, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&srtd, PermissionsExt::from_mode(0o755)).unwrap();
-    srt
+    support::install(home, env!("CARGO_BIN_EXE_srt"), script)
 }
 
 const REQUEST: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"initialize\"}\n";
@@ -34,6 +27,7 @@ fn twenty_shims_start_one_daemon() {
         .collect();
     let starts = home.path().join("starts");
     support::eventually("a daemon is started", || starts.exists());
+    // Gives the others time to come to the lock; the test holds without, but tries less.
     std::thread::sleep(std::time::Duration::from_millis(300));
     home.listen(|_| ());
     for shim in &mut shims {

@@ -4,6 +4,7 @@
 //! The harness panics where a test could not go on, with what it waited for and what the daemon logged. Nothing
 //! here sleeps for a fixed time: waits are on conditions, with a deadline.
 
+mod ctl;
 pub mod mcp;
 pub mod process;
 mod talk;
@@ -12,9 +13,10 @@ mod world;
 
 use std::time::{Duration, Instant};
 
+pub use ctl::Entry;
 pub use talk::Talk;
 pub use web::Web;
-pub use world::{Entry, World, servers};
+pub use world::{World, servers};
 
 /// A deadline for what should take well under a second, on a machine that is busy with everything else.
 pub const SOON: Duration = Duration::from_secs(30);

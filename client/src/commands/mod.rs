@@ -38,7 +38,7 @@ enum Command {
     List(list::Args),
     /// Show servers; exits 3 if one that is named is not running
     Status(list::Args),
-    /// Register a server, or replace its registration
+    /// Register a server
     Add(add::Args),
     /// Forget a registered server
     Remove(remove::Args),

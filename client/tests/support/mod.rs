@@ -34,6 +34,8 @@ pub struct Seen {
     /// Streams that ended before the mock had said Exited.
     pub lost: usize,
     pub stdin_ends: usize,
+    /// Chunks that `fill` could hand to the stream.
+    pub filled: usize,
 }
 
 #[derive(Clone, Default)]
@@ -80,7 +82,9 @@ impl Mock {
             }
             "fill" => {
                 let chunk = vec![b'x'; srt_proto::CHUNK];
-                while send(Response::Stdout(chunk.clone().into())).await {}
+                while send(Response::Stdout(chunk.clone().into())).await {
+                    self.seen.lock().unwrap().filled += 1;
+                }
                 self.seen.lock().unwrap().lost += 1;
                 return;
             }
@@ -281,6 +285,21 @@ impl Home {
     }
 }
 
+/// Puts a copy of one of our programs, and a script as the srtd beside it, into the home's `bin`; returns the
+/// program's path. Other processes write both: a descriptor of ours that is open for writing may be inherited for a
+/// moment by a child that another test forks, and the kernel executes no file that somebody may write.
+pub fn install(home: &Home, program: &str, script: &str) -> PathBuf {
+    let bin = home.path().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let own = bin.join(Path::new(program).file_name().unwrap());
+    let put = "mkdir -p \"$1\" && cp \"$2\" \"$1\" && cat > \"$1/srtd\" && chmod 755 \"$1/srtd\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", put, "sh"]).arg(&bin).arg(program);
+    let output = run_with(&mut command, format!("#!/bin/sh\n{script}\n").as_bytes());
+    assert!(output.status.success(), "{output:?}");
+    own
+}
+
 /// Starts with all three streams as pipes.
 pub fn piped(command: &mut Command) -> Child {
     command
@@ -311,6 +330,18 @@ pub fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "never happened: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Waits until a count has begun to grow and then stays the same for a while.
+pub fn settled(what: &str, mut count: impl FnMut() -> usize) -> usize {
+    let (mut last, mut same) = (0, 0);
+    eventually(what, || {
+        let now = count();
+        same = if now == last && now > 0 { same + 1 } else { 0 };
+        last = now;
+        same == 50
+    });
+    last
 }
 
 /// Waits for a child's end, and kills it if that never comes.

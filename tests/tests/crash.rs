@@ -1,0 +1,176 @@
+//! `kill -9` of the shim, the server and the daemon at random points. Afterwards nothing is left: no process, no
+//! temporary folder, no mount, no socket; and the database opens with every entry that was acknowledged.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use srt_tests::{Random, SOON, Talk, World, process, until};
+
+/// All rounds together; `SRT_TEST_ROUNDS` changes it.
+const ROUNDS: u64 = 100;
+
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Shim,
+    Server,
+    Daemon,
+}
+
+/// Starts a server of its own name, kills `victim` at a random point, and says whether the server had answered:
+/// by then its start was acknowledged, so its entry must be durable.
+fn round(world: &World, random: &mut Random, name: &str, victim: Victim) -> bool {
+    // Its mark stands in its arguments, so that it is found wherever the sandbox hides its environment.
+    let mark = world.mark().display().to_string();
+    let mut talk = Talk::start(&mut world.srt(&[
+        "--name",
+        name,
+        "--",
+        "sh",
+        "-c",
+        "while read -r line; do echo \"$line\"; done",
+        &mark,
+    ]));
+    // Half of the time in the middle of the launch, half of the time in the middle of a conversation.
+    let answered = if random.below(2) == 0 {
+        let point = Duration::from_micros(random.below(60_000));
+        let start = Instant::now();
+        until("a random point", SOON, || {
+            (start.elapsed() >= point).then_some(())
+        });
+        false
+    } else {
+        talk.send("hello");
+        let answer = talk.line(SOON);
+        assert_eq!(
+            answer.as_deref(),
+            Some(&b"hello\n"[..]),
+            "{}",
+            talk.stderr()
+        );
+        talk.send("again");
+        true
+    };
+    match victim {
+        Victim::Shim => process::signal(talk.pid(), Signal::KILL),
+        Victim::Daemon => world.kill_daemon(),
+        Victim::Server => {
+            // Every process of the sandbox that is there yet: the shim, srtctl and the daemon are not.
+            let ours = ["srtd", "srt", "srtctl"].map(|program| world.program(program));
+            for process in world.processes() {
+                if !ours.contains(&process.exe) {
+                    process::signal(process.pid, Signal::KILL);
+                }
+            }
+            talk.close();
+        }
+    }
+    talk.wait(SOON);
+    if matches!(victim, Victim::Daemon) {
+        world.start_daemon();
+    }
+    answered
+}
+
+#[test]
+fn nothing_is_left_after_a_hundred_kills() {
+    let world = World::start();
+    let mut random = Random::from_environment();
+    let rounds = std::env::var("SRT_TEST_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(ROUNDS);
+    let mut acknowledged = BTreeSet::new();
+    for number in 0..rounds {
+        let victim = match random.below(3) {
+            0 => Victim::Shim,
+            1 => Victim::Server,
+            _ => Victim::Daemon,
+        };
+        let name = format!("r{number}");
+        if round(&world, &mut random, &name, victim) {
+            acknowledged.insert(name);
+        }
+    }
+    assert!(!acknowledged.is_empty());
+
+    until("every process but the daemon to go", SOON, || {
+        let left = world.processes();
+        (left.len() == 1 && left[0].exe == world.program("srtd")).then_some(())
+    });
+    until("the temporary folders to go", SOON, || {
+        (fs::read_dir(world.path("tmp")).unwrap().count() == 0).then_some(())
+    });
+    let started: BTreeSet<_> = world
+        .audit()
+        .into_iter()
+        .filter(|entry| entry.kind == "start")
+        .map(|entry| entry.server)
+        .collect();
+    let lost: Vec<_> = acknowledged.difference(&started).collect();
+    assert!(
+        lost.is_empty(),
+        "acknowledged, and not in the log: {lost:?}"
+    );
+
+    world.stop_daemon();
+    assert_eq!(process::mounts(world.mark()), Vec::<String>::new());
+    let sockets: Vec<_> = walk(&world.path("run"))
+        .into_iter()
+        .chain(walk(&world.home()))
+        .filter(|path| is_socket(path))
+        .collect();
+    assert!(sockets.is_empty(), "{sockets:?}");
+    let left = world.processes();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(walk(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+fn is_socket(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+}
+
+#[test]
+fn a_killed_server_is_reported_as_killed() {
+    let world = World::start();
+    let mark = world.mark().display().to_string();
+    let mut talk =
+        Talk::start(&mut world.srt(&["--name", "cat", "--", "sh", "-c", "echo up; cat", &mark]));
+    assert_eq!(talk.line(SOON).unwrap(), b"up\n");
+    let pid = world.until_state("cat", "running")["pid"].as_u64().unwrap();
+    process::signal(u32::try_from(pid).unwrap(), Signal::KILL);
+    assert_eq!(talk.wait(SOON).code(), Some(128 + 9), "{}", talk.stderr());
+    let entry = world.until_audited("exit", "cat");
+    assert!(entry.json.to_string().contains("KILL"), "{}", entry.json);
+}
+
+#[test]
+fn a_daemon_that_was_killed_leaves_a_log_that_says_so() {
+    let world = World::start();
+    let mut talk = Talk::start(&mut world.srt(&["--name", "cat", "--", "cat"]));
+    talk.send("x");
+    talk.line(SOON).unwrap();
+    world.kill_daemon();
+    assert_ne!(talk.wait(SOON).code(), Some(0));
+    until("the launch to go with the daemon", SOON, || {
+        world.processes().is_empty().then_some(())
+    });
+    world.start_daemon();
+    // The launch that nobody saw end has an end in the log all the same.
+    world.until_audited("exit", "cat");
+}

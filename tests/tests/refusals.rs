@@ -1,0 +1,401 @@
+//! One server tries what it should not. Each attempt is first shown to succeed without the sandbox, against a host
+//! of the test's own, then refused with it, then found in the audit log.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use srt_tests::{Talk, Web, World};
+
+fn text(path: PathBuf) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// The demo server bare, in the same world.
+fn bare(world: &World) -> Talk {
+    Talk::start(&mut world.with_names(world.program("demo-server")))
+}
+
+fn network(allowed: &[String], denied: &[String]) -> Value {
+    json!({
+        "filesystem": { "denyRead": [], "allowWrite": ["."], "denyWrite": [] },
+        "network": { "allowedDomains": allowed, "deniedDomains": denied },
+    })
+}
+
+/// A call succeeds bare and is refused in the sandbox. Gives what the sandboxed tool said.
+#[track_caller]
+fn only_bare(bare: &mut Talk, boxed: &mut Talk, tool: &str, arguments: &Value) -> String {
+    let (said, failed) = bare.tool(tool, arguments.clone());
+    assert!(!failed, "{tool} {arguments} must succeed bare: {said}");
+    let (said, failed) = boxed.tool(tool, arguments.clone());
+    assert!(
+        failed,
+        "{tool} {arguments} must be refused in the sandbox: {said}"
+    );
+    said
+}
+
+#[test]
+fn the_ssh_key_cannot_be_read() {
+    let world = World::start();
+    world.policy(&network(&[], &[]));
+    let key = text(world.write("home/.ssh/id_rsa", "the key\n"));
+    let said = only_bare(
+        &mut bare(&world),
+        &mut Talk::start(&mut world.demo()),
+        "read_file",
+        &json!({ "path": key }),
+    );
+    assert!(!said.contains("the key"), "{said}");
+    world.until_audited("deny", ".ssh");
+}
+
+#[test]
+fn the_ssh_key_cannot_be_read_by_another_name() {
+    let world = World::start();
+    world.policy(&network(&[], &[]));
+    world.write("home/.ssh/id_rsa", "the key\n");
+    let link = world.path("work/innocent");
+    std::os::unix::fs::symlink(world.path("home/.ssh/id_rsa"), &link).unwrap();
+    let (mut bare, mut boxed) = (bare(&world), Talk::start(&mut world.demo()));
+    for path in [
+        text(link),
+        text(world.path("work/../home/.ssh/id_rsa")),
+        format!("/proc/self/root{}", text(world.path("home/.ssh/id_rsa"))),
+        format!("/proc/1/root{}", text(world.path("home/.ssh/id_rsa"))),
+    ] {
+        let arguments = json!({ "path": path });
+        if !path.starts_with("/proc/1/") {
+            let (said, failed) = bare.tool("read_file", arguments.clone());
+            assert!(!failed, "bare: {said}");
+        }
+        let (said, failed) = boxed.tool("read_file", arguments);
+        assert!(failed && !said.contains("the key"), "{path}: {said}");
+    }
+}
+
+#[test]
+fn nothing_is_written_outside() {
+    let world = World::start();
+    world.policy(&network(&[], &[]));
+    let outside = world.write("home/diary.txt", "dear diary\n");
+    let arguments = json!({ "path": text(outside.clone()), "content": "gone\n" });
+    only_bare(
+        &mut bare(&world),
+        &mut Talk::start(&mut world.demo()),
+        "write_file",
+        &arguments,
+    );
+    world.until_audited("deny", "diary.txt");
+    fs::write(&outside, "dear diary\n").unwrap();
+    let mut boxed = Talk::start(&mut world.demo());
+    let inside = text(world.path("work/allowed.txt"));
+    let (said, failed) = boxed.tool("write_file", json!({ "path": inside, "content": "in" }));
+    assert!(!failed, "allowWrite must hold: {said}");
+    let (_, failed) = boxed.tool("write_file", arguments);
+    assert!(failed);
+    assert_eq!(fs::read_to_string(outside).unwrap(), "dear diary\n");
+}
+
+#[test]
+fn without_a_policy_nothing_is_written_and_nothing_reached() {
+    let world = World::start();
+    let web = Web::on("127.0.0.1:0", "hello");
+    let (mut bare, mut boxed) = (bare(&world), Talk::start(&mut world.demo()));
+    let inside = text(world.path("work/x.txt"));
+    only_bare(
+        &mut bare,
+        &mut boxed,
+        "write_file",
+        &json!({ "path": inside, "content": "x" }),
+    );
+    let url = format!("http://{}/", web.address());
+    only_bare(&mut bare, &mut boxed, "fetch_url", &json!({ "url": url }));
+    world.until_audited("deny", &web.address().to_string());
+}
+
+#[test]
+fn the_daemons_own_files_are_out_of_reach() {
+    let world = World::start();
+    world.policy(&network(&[], &[]));
+    let (mut bare, mut boxed) = (bare(&world), Talk::start(&mut world.demo()));
+    let database = text(world.path("home/.local/state/srt/srt.db"));
+    only_bare(
+        &mut bare,
+        &mut boxed,
+        "read_file",
+        &json!({ "path": database }),
+    );
+    let settings = text(world.path("home/.srt-settings.json"));
+    let (_, failed) = boxed.tool("write_file", json!({ "path": settings, "content": "{}" }));
+    assert!(failed, "the settings in force must not be writable");
+}
+
+#[test]
+fn a_denied_host_is_refused_by_the_proxy() {
+    let world = World::start();
+    let (yes, no) = (
+        Web::on("127.0.0.1:0", "yes"),
+        Web::on("127.0.0.1:0", "never"),
+    );
+    world.policy(&network(&[yes.address().to_string()], &[]));
+    let (mut bare, mut boxed) = (bare(&world), Talk::start(&mut world.demo()));
+    let url = format!("http://{}/", yes.address());
+    let (said, failed) = boxed.tool("fetch_url", json!({ "url": url }));
+    assert!(!failed && said.contains("yes"), "allowed: {said}");
+    let url = format!("http://{}/", no.address());
+    let said = only_bare(&mut bare, &mut boxed, "fetch_url", &json!({ "url": url }));
+    assert!(said.contains("403"), "{said}");
+    assert!(said.contains("X-Proxy-Error: blocked-by-srt"), "{said}");
+    // The body names what would allow it.
+    assert!(said.contains("allowedDomains"), "{said}");
+    assert_eq!(no.connections(), 1, "only the bare one came");
+    world.until_audited("deny", &no.address().to_string());
+    world.until_audited("allow", &yes.address().to_string());
+}
+
+#[test]
+fn a_denied_host_is_refused_by_raw_socket() {
+    let world = World::start();
+    let (yes, no) = (
+        Web::on("127.0.0.1:0", "yes"),
+        Web::on("127.0.0.1:0", "never"),
+    );
+    world.policy(&network(&[yes.address().to_string()], &[]));
+    let (mut bare, mut boxed) = (bare(&world), Talk::start(&mut world.demo()));
+    let to = |web: &Web| json!({ "host": "127.0.0.1", "port": web.port() });
+    let (said, failed) = boxed.tool("connect", to(&yes));
+    assert!(!failed, "allowed: {said}");
+    only_bare(&mut bare, &mut boxed, "connect", &to(&no));
+    assert_eq!(no.connections(), 1, "only the bare one came");
+    world.until_audited("deny", &no.address().to_string());
+}
+
+#[test]
+fn an_address_literal_is_refused() {
+    let world = World::start();
+    let (four, six) = (Web::on("127.0.0.2:0", "never"), Web::on("[::1]:0", "never"));
+    // The same port on another address is another host.
+    world.policy(&network(&[format!("127.0.0.1:{}", four.port())], &[]));
+    let (mut bare, mut boxed) = (bare(&world), Talk::start(&mut world.demo()));
+    for (host, port) in [("127.0.0.2", four.port()), ("::1", six.port())] {
+        only_bare(
+            &mut bare,
+            &mut boxed,
+            "connect",
+            &json!({ "host": host, "port": port }),
+        );
+    }
+    let url = format!("http://{}/", six.address());
+    only_bare(&mut bare, &mut boxed, "fetch_url", &json!({ "url": url }));
+    assert_eq!((four.connections(), six.connections()), (1, 2));
+    world.until_audited("deny", &format!("127.0.0.2:{}", four.port()));
+    world.until_audited("deny", &format!("[::1]:{}", six.port()));
+}
+
+#[test]
+fn a_denied_name_does_not_resolve() {
+    let world = World::with_hosts(&[("127.0.0.1", "allowed.test"), ("127.0.0.1", "denied.test")]);
+    world.start_daemon();
+    let web = Web::on("127.0.0.1:0", "hello");
+    let port = web.port();
+    world.policy(&network(
+        &[format!("allowed.test:{port}"), format!("127.0.0.1:{port}")],
+        &[],
+    ));
+    let (mut bare, mut boxed) = (bare(&world), Talk::start(&mut world.demo()));
+    let to = |host: &str| json!({ "host": host, "port": port });
+    let (said, failed) = boxed.tool("connect", to("allowed.test"));
+    assert!(!failed, "allowed by name: {said}");
+    let before = web.connections();
+    let said = only_bare(&mut bare, &mut boxed, "connect", &to("denied.test"));
+    assert!(said.contains("cannot resolve"), "{said}");
+    assert_eq!(web.connections(), before + 1, "only the bare one came");
+    world.until_audited("deny", "denied.test");
+}
+
+#[test]
+fn an_allowed_name_does_not_open_a_loopback_address() {
+    // A name that somebody else's DNS points to the person's own machine.
+    let world = World::with_hosts(&[("127.0.0.1", "rebound.test")]);
+    world.start_daemon();
+    let web = Web::on("127.0.0.1:0", "private");
+    world.policy(&network(&["rebound.test".to_owned()], &[]));
+    let url = format!("http://rebound.test:{}/", web.port());
+    let said = only_bare(
+        &mut bare(&world),
+        &mut Talk::start(&mut world.demo()),
+        "fetch_url",
+        &json!({ "url": url }),
+    );
+    assert!(!said.contains("private"), "{said}");
+    assert_eq!(web.connections(), 1, "only the bare one came");
+    world.until_audited("deny", "rebound.test");
+}
+
+#[test]
+fn denied_wins_over_allowed() {
+    let world = World::with_hosts(&[("127.0.0.1", "a.site.test"), ("127.0.0.1", "b.site.test")]);
+    world.start_daemon();
+    let web = Web::on("127.0.0.1:0", "hello");
+    world.policy(&network(
+        &["*.site.test".to_owned(), "127.0.0.1".to_owned()],
+        &["b.site.test".to_owned()],
+    ));
+    let mut boxed = Talk::start(&mut world.demo());
+    let url = |host: &str| json!({ "url": format!("http://{host}:{}/", web.port()) });
+    let (said, failed) = boxed.tool("fetch_url", url("a.site.test"));
+    assert!(!failed, "{said}");
+    let said = only_bare(
+        &mut bare(&world),
+        &mut boxed,
+        "fetch_url",
+        &url("b.site.test"),
+    );
+    assert!(said.contains("403"), "{said}");
+}
+
+#[test]
+fn node_fetch_which_ignores_proxies_reaches_only_what_is_allowed() {
+    let world = World::with_hosts(&[("127.0.0.1", "allowed.test"), ("127.0.0.1", "denied.test")]);
+    world.start_daemon();
+    let (yes, no) = (
+        Web::on("127.0.0.1:0", "hello from the allowed host"),
+        Web::on("127.0.0.1:0", "never"),
+    );
+    world.policy(&network(
+        &[
+            format!("allowed.test:{}", yes.port()),
+            format!("127.0.0.1:{}", yes.port()),
+        ],
+        &[],
+    ));
+    let script = text(world.write(
+        "work/fetch.mjs",
+        "for (const url of process.argv.slice(2)) {\n\
+         \x20 try { console.log('got', await (await fetch(url)).text()); }\n\
+         \x20 catch (error) { console.log('failed', error.cause?.code ?? error.message); }\n\
+         }\n",
+    ));
+    let urls = [
+        format!("http://{}/", yes.address()),
+        format!("http://allowed.test:{}/", yes.port()),
+        format!("http://{}/", no.address()),
+        format!("http://denied.test:{}/", yes.port()),
+    ];
+    let run = |mut command: std::process::Command| {
+        let output = command.arg(&script).args(&urls).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let bare = run(world.with_names("node"));
+    assert!(
+        bare.iter().all(|line| line.starts_with("got ")),
+        "bare: {bare:?}"
+    );
+    let boxed = run(world.srt(&["--name", "fetch", "--", "node"]));
+    assert_eq!(boxed[0], "got hello from the allowed host", "{boxed:?}");
+    assert_eq!(boxed[1], "got hello from the allowed host", "{boxed:?}");
+    assert!(boxed[2].starts_with("failed"), "{boxed:?}");
+    assert!(boxed[3].starts_with("failed"), "{boxed:?}");
+    assert_eq!(no.connections(), 1, "only the bare one came");
+    world.until_audited("deny", &no.address().to_string());
+    world.until_audited("deny", "denied.test");
+}
+
+#[test]
+fn the_environment_is_what_policy_lets_through() {
+    let mut world = World::new();
+    world.set("SECRET_TOKEN", "do-not-tell");
+    world.set("WANTED", "please");
+    world.start_daemon();
+    let (said, _) = bare(&world).tool("list_environment", json!({}));
+    assert!(said.contains("SECRET_TOKEN=do-not-tell"), "bare: {said}");
+
+    let mut command = world.srt(&["--name", "demo", "--env", "WANTED", "--"]);
+    command.arg(world.program("demo-server"));
+    let (said, _) = Talk::start(&mut command).tool("list_environment", json!({}));
+    assert!(!said.contains("do-not-tell"), "{said}");
+    assert!(said.contains("WANTED=please"), "{said}");
+    for name in ["PATH=", "HOME=", "TMPDIR=", "HTTP_PROXY=http://127.0.0.1:"] {
+        assert!(said.contains(name), "{name} is missing: {said}");
+    }
+    // Left out by name, never with the value.
+    let log = world.ctl(&["logs", "demo", "--stream", "daemon"]);
+    assert!(log.contains("SECRET_TOKEN"), "{log}");
+    assert!(!log.contains("do-not-tell"), "{log}");
+    assert!(!world.log().contains("do-not-tell"));
+}
+
+#[test]
+fn nothing_secret_stands_in_an_argument_list() {
+    let mut world = World::new();
+    world.set("WANTED", "the-value-of-wanted");
+    world.start_daemon();
+    let mut command = world.srt(&["--name", "demo", "--env", "WANTED", "--"]);
+    command.arg(world.program("demo-server"));
+    let mut talk = Talk::start(&mut command);
+    let (said, _) = talk.tool("list_environment", json!({}));
+    assert!(said.contains("the-value-of-wanted"));
+    for process in world.processes() {
+        assert!(
+            !process.arguments.contains("the-value-of-wanted"),
+            "{process:?}"
+        );
+    }
+}
+
+#[test]
+fn env_strip_takes_out_what_was_asked_for() {
+    let mut world = World::new();
+    world.set("WANTED", "please");
+    world.start_daemon();
+    let mut policy = network(&[], &[]);
+    policy["runtime"] = json!({ "envStrip": ["WANTED"] });
+    world.policy(&policy);
+    let mut command = world.srt(&["--name", "demo", "--env", "WANTED", "--"]);
+    command.arg(world.program("demo-server"));
+    let (said, _) = Talk::start(&mut command).tool("list_environment", json!({}));
+    assert!(!said.contains("WANTED="), "{said}");
+}
+
+#[test]
+fn each_launch_has_a_temporary_folder_of_its_own_that_goes_with_it() {
+    let world = World::start();
+    let folder = |talk: &mut Talk| {
+        let (said, _) = talk.tool("list_environment", json!({}));
+        let line = said
+            .lines()
+            .find_map(|line| line.strip_prefix("TMPDIR="))
+            .unwrap();
+        line.to_owned()
+    };
+    let (mut one, mut two) = (
+        Talk::start(&mut world.demo()),
+        Talk::start(&mut world.demo()),
+    );
+    let (first, second) = (folder(&mut one), folder(&mut two));
+    let note = format!("{first}/note");
+    let (said, failed) = one.tool("write_file", json!({ "path": note, "content": "mine" }));
+    assert!(!failed, "TMPDIR must be writable: {said}");
+    let (said, failed) = two.tool("read_file", json!({ "path": note }));
+    assert!(
+        failed && !said.contains("mine"),
+        "{first}, {second}: {said}"
+    );
+    for mut talk in [one, two] {
+        talk.close();
+        talk.wait(srt_tests::SOON);
+    }
+    srt_tests::until("the temporary folders to go", srt_tests::SOON, || {
+        fs::read_dir(world.path("tmp"))
+            .unwrap()
+            .next()
+            .is_none()
+            .then_some(())
+    });
+}
