@@ -68,7 +68,17 @@ fn round(world: &World, random: &mut Random, name: &str, victim: Victim) -> bool
             talk.close();
         }
     }
-    talk.wait(SOON);
+    println!("{name}: killed the {victim:?}, answered: {answered}");
+    let start = Instant::now();
+    until("the shim to end", SOON, || {
+        let ended = talk.ended();
+        assert!(
+            ended.is_some() || start.elapsed() < SOON / 2,
+            "{name}: the shim is still there after the {victim:?} was killed: {:#?}",
+            world.processes()
+        );
+        ended
+    });
     if matches!(victim, Victim::Daemon) {
         world.start_daemon();
     }
