@@ -8,7 +8,7 @@ mod ctl;
 pub mod mcp;
 pub mod process;
 mod talk;
-mod web;
+pub mod web;
 mod world;
 
 use std::time::{Duration, Instant};

@@ -107,6 +107,11 @@ impl Talk {
         }
     }
 
+    /// How many lines came that nobody has taken; takes them.
+    pub fn waiting(&self) -> usize {
+        self.lines.try_iter().count()
+    }
+
     /// What it wrote to stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr
@@ -159,6 +164,11 @@ impl Talk {
             .unwrap_or_else(|| panic!("{name} failed: {answer}"));
         let text = result["content"][0]["text"].as_str().unwrap_or_default();
         (text.to_owned(), result["isError"] == Value::Bool(true))
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
     }
 
     /// Waits for its end.

@@ -1,15 +1,20 @@
-//! A small web server on a loopback address, for what an allowed or refused request would reach.
+//! A small web server, for what an allowed or refused request would reach: in the test program on a loopback
+//! address, or in a world's own network.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::{SOON, Talk, World};
+
 /// Answers every request with the same text; its thread ends with the test program.
 #[derive(Debug)]
 pub struct Web {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    /// The program, where it is one of its own.
+    program: Option<Talk>,
 }
 
 impl Web {
@@ -25,30 +30,34 @@ impl Web {
         let connections = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&connections);
         std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            serve(&listener, answer, || {
                 count.fetch_add(1, Ordering::SeqCst);
-                std::thread::spawn(move || {
-                    let mut reader = BufReader::new(&stream);
-                    let mut line = String::new();
-                    loop {
-                        line.clear();
-                        match reader.read_line(&mut line) {
-                            Ok(0) | Err(_) => return,
-                            Ok(_) if line.trim_end().is_empty() => break,
-                            Ok(_) => {}
-                        }
-                    }
-                    let _ = write!(
-                        &stream,
-                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
-                        answer.len()
-                    );
-                });
-            }
+            });
         });
         Self {
             address,
             connections,
+            program: None,
+        }
+    }
+
+    /// Listens on an address of a world's own network.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot.
+    pub fn in_world(world: &World, address: &str, answer: &str) -> Self {
+        let mut command = world.bare(world.program("test-web"));
+        let mut program = Talk::start(command.arg(address).arg(answer));
+        let line = program.line(SOON).unwrap_or_default();
+        let address = String::from_utf8_lossy(&line)
+            .trim_end()
+            .parse()
+            .unwrap_or_else(|_| panic!("cannot listen on {address}: {}", program.stderr()));
+        Self {
+            address,
+            connections: Arc::default(),
+            program: Some(program),
         }
     }
 
@@ -64,6 +73,36 @@ impl Web {
 
     /// How many connections came so far.
     pub fn connections(&self) -> usize {
+        if let Some(program) = &self.program {
+            // One line for each, written before the connection is served.
+            self.connections
+                .fetch_add(program.waiting(), Ordering::SeqCst);
+        }
         self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// Serves until the program ends. `accepted` is called for each connection before it is served.
+pub fn serve(listener: &TcpListener, answer: &str, accepted: impl Fn()) {
+    for stream in listener.incoming().flatten() {
+        accepted();
+        let answer = answer.to_owned();
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(&stream);
+            let mut line = String::new();
+            loop {
+                line.clear();
+                match reader.read_line(&mut line) {
+                    Ok(0) | Err(_) => return,
+                    Ok(_) if line.trim_end().is_empty() => break,
+                    Ok(_) => {}
+                }
+            }
+            let _ = write!(
+                &stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
+                answer.len()
+            );
+        });
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::process::{self, Process};
-use crate::{SOON, until};
+use crate::{SOON, Talk, until};
 
 /// Everything one test needs, gone when it is dropped: processes by pid, then the folder.
 ///
@@ -20,7 +20,7 @@ use crate::{SOON, until};
 pub struct World {
     folder: tempfile::TempDir,
     daemon: Mutex<Option<Child>>,
-    hosts: Option<PathBuf>,
+    network: Option<Talk>,
     variables: Vec<(String, String)>,
 }
 
@@ -47,7 +47,7 @@ impl World {
         let world = Self {
             folder,
             daemon: Mutex::new(None),
-            hosts: None,
+            network: None,
             variables: Vec::new(),
         };
         for private in ["home", "run", "tmp", "bin", "work"] {
@@ -56,7 +56,14 @@ impl World {
                 .create(world.path(private))
                 .expect("a folder in a fresh folder");
         }
-        for program in ["srtd", "srtctl", "srt", "srt-jail", "demo-server"] {
+        for program in [
+            "srtd",
+            "srtctl",
+            "srt",
+            "srt-jail",
+            "demo-server",
+            "test-web",
+        ] {
             let built = built(program);
             let linked = world.program(program);
             if fs::hard_link(&built, &linked).is_err() {
@@ -78,16 +85,43 @@ impl World {
         world
     }
 
-    /// A world whose daemon and bare commands see these names in /etc/hosts. No daemon runs yet.
-    pub fn with_hosts(names: &[(&str, &str)]) -> Self {
+    /// A world with a network of its own, in which the daemon, [`World::bare`] commands and [`Web::in_world`] live:
+    /// every address of 203.0.113.0/24 (a network for documentation) is a host of it, and these names are in its
+    /// /etc/hosts. Nothing sent there can leave the machine. No daemon runs yet.
+    ///
+    /// A user namespace makes it possible without root.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel refuses, with what it said.
+    pub fn with_network(names: &[(&str, &str)]) -> Self {
         let mut world = Self::new();
-        let mut text = fs::read_to_string("/etc/hosts").unwrap_or_default();
+        let mut text = "127.0.0.1 localhost\n".to_owned();
         for (address, name) in names {
-            text.push_str(&format!("\n{address} {name}\n"));
+            text.push_str(&format!("{address} {name}\n"));
         }
-        let hosts = world.path("hosts");
-        fs::write(&hosts, text).expect("a file in our folder");
-        world.hosts = Some(hosts);
+        let hosts = world.write("hosts", &text);
+        let mut command = world.command("unshare");
+        command
+            .args(["--user", "--map-current-user", "--keep-caps"])
+            .args(["--mount", "--net", "--", "sh", "-c"])
+            // AnyIP: the addresses are local without being assigned, so the guard against a machine's own
+            // addresses does not take them for such.
+            .arg(
+                "mount --bind \"$1\" /etc/hosts && ip link set lo up \
+                 && ip route add local 203.0.113.0/24 dev lo && echo ready && exec cat",
+            )
+            .arg("sh")
+            .arg(hosts);
+        let mut holder = Talk::start(&mut command);
+        let said = holder.line(SOON);
+        assert_eq!(
+            said.as_deref(),
+            Some(&b"ready\n"[..]),
+            "no private network: {}",
+            holder.stderr()
+        );
+        world.network = Some(holder);
         world
     }
 
@@ -183,24 +217,20 @@ impl World {
         command
     }
 
-    /// A command that sees the private hosts file, where this world has one.
+    /// A command in this world's network, where it has one of its own.
     ///
-    /// A user namespace of its own makes the bind mount possible without root; the capabilities are given up
-    /// before the command runs, as bubblewrap refuses to start with any.
-    pub fn with_names(&self, program: impl AsRef<Path>) -> Command {
-        let Some(hosts) = &self.hosts else {
+    /// The capabilities over that network are lost when the command runs.
+    pub fn bare(&self, program: impl AsRef<Path>) -> Command {
+        let Some(network) = &self.network else {
             return self.command(program);
         };
-        let mut command = self.command("unshare");
+        let mut command = self.command("nsenter");
         command
-            .args(["--user", "--map-current-user", "--keep-caps", "--mount"])
-            .args(["--", "sh", "-c"])
-            .arg(
-                "mount --bind \"$1\" /etc/hosts && shift \
-                 && exec setpriv --ambient-caps=-all --inh-caps=-all -- \"$@\"",
-            )
-            .arg("sh")
-            .arg(hosts)
+            .arg(format!("--target={}", network.pid()))
+            .args(["--user", "--preserve-credentials", "--mount", "--net"])
+            // Entering the mounts leaves the working directory behind.
+            .args(["--", "sh", "-c", "cd \"$1\" && shift && exec \"$@\"", "sh"])
+            .arg(self.work())
             .arg(program.as_ref());
         command
     }
@@ -232,7 +262,7 @@ impl World {
             .open(self.path("srtd.log"))
             .expect("a file in our folder");
         let child = self
-            .with_names(self.program("srtd"))
+            .bare(self.program("srtd"))
             .env(
                 "RUST_LOG",
                 std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()),

@@ -56,7 +56,12 @@ fn round(world: &World, random: &mut Random, name: &str, victim: Victim) -> bool
     };
     match victim {
         Victim::Shim => process::signal(talk.pid(), Signal::KILL),
-        Victim::Daemon => world.kill_daemon(),
+        Victim::Daemon => {
+            for daemon in world.running("srtd") {
+                process::signal(daemon.pid, Signal::KILL);
+            }
+            world.kill_daemon();
+        }
         Victim::Server => {
             // Every process of the sandbox that is there yet: the shim, srtctl and the daemon are not.
             let ours = ["srtd", "srt", "srtctl"].map(|program| world.program(program));
@@ -65,11 +70,29 @@ fn round(world: &World, random: &mut Random, name: &str, victim: Victim) -> bool
                     process::signal(process.pid, Signal::KILL);
                 }
             }
-            talk.close();
         }
     }
-    talk.wait(SOON);
+    talk.close();
+    println!("{name}: killed the {victim:?}, answered: {answered}");
+    let start = Instant::now();
+    until("the shim to end", SOON, || {
+        let ended = talk.ended();
+        assert!(
+            ended.is_some() || start.elapsed() < SOON / 2,
+            "{name}: the shim is still there after the {victim:?} was killed: {:#?}",
+            world.processes()
+        );
+        ended
+    });
     if matches!(victim, Victim::Daemon) {
+        // A shim that had not reached the daemon yet has started one of its own, as it should: that one dies, too.
+        until("no daemon to be left", SOON, || {
+            let daemons = world.running("srtd");
+            for daemon in &daemons {
+                process::signal(daemon.pid, Signal::KILL);
+            }
+            daemons.is_empty().then_some(())
+        });
         world.start_daemon();
     }
     answered

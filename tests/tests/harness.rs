@@ -8,22 +8,19 @@ use serde_json::json;
 use srt_tests::{Random, SOON, Talk, Web, World, process, until};
 
 #[test]
-fn a_bare_server_reaches_the_tests_hosts_by_address_and_by_name() {
-    let world = World::with_hosts(&[("127.0.0.1", "private.test")]);
-    let web = Web::on("127.0.0.1:0", "hello");
-    let mut bare = Talk::start(&mut world.with_names(world.program("demo-server")));
-    for host in ["127.0.0.1", "private.test"] {
-        let (said, failed) = bare.tool("connect", json!({ "host": host, "port": web.port() }));
+fn a_bare_server_reaches_the_hosts_of_its_world_by_address_and_by_name() {
+    let world = World::with_network(&[("203.0.113.7", "private.test")]);
+    let web = Web::in_world(&world, "203.0.113.7:8080", "hello");
+    let mut bare = Talk::start(&mut world.bare(world.program("demo-server")));
+    for host in ["203.0.113.7", "private.test"] {
+        let (said, failed) = bare.tool("connect", json!({ "host": host, "port": 8080 }));
         assert!(!failed, "{said}");
-        let url = format!("http://{host}:{}/", web.port());
+        let url = format!("http://{host}:8080/");
         let (said, failed) = bare.tool("fetch_url", json!({ "url": url }));
         assert!(!failed && said.contains("hello"), "{said}");
     }
     assert_eq!(web.connections(), 4);
-    let (said, failed) = bare.tool(
-        "connect",
-        json!({ "host": "no-such-name.test", "port": web.port() }),
-    );
+    let (said, failed) = bare.tool("connect", json!({ "host": "other.test", "port": 8080 }));
     assert!(failed && said.contains("cannot resolve"), "{said}");
     bare.close();
     assert!(bare.wait(SOON).success());

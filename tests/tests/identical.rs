@@ -45,6 +45,8 @@ fn world() -> World {
 }
 
 fn filesystem(world: &World) -> Server {
+    // There before either run, so that both see the same folder.
+    world.write("work/new.txt", "old");
     let work = text(world.work());
     let calls = vec![
         (
