@@ -124,19 +124,21 @@ fn run(options: &Options) -> anyhow::Result<()> {
     }
     let effort = Effort::of(options);
     let wanted = |what| options.what.is_empty() || options.what.contains(&what);
+    // The store is measured without a daemon.
+    let baseline = options.baseline
+        || !(wanted(What::Launch) || wanted(What::Roundtrip) || wanted(What::Egress));
     let top = options.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
     let temp = tempfile::Builder::new()
         .prefix("srt-bench-")
         .tempdir_in(&top)
         .with_context(|| format!("cannot make a temporary folder in {}", top.display()))?;
-    let programs = Programs::find(options.bin_dir.as_deref(), temp.path(), options.baseline)?;
+    let programs = Programs::find(options.bin_dir.as_deref(), temp.path(), baseline)?;
 
     println!("{}", machine::describe(temp.path()));
     if options.quick {
         println!("**Run with --quick: the figures mean nothing.**");
     }
-    let sandboxed = wanted(What::Launch) || wanted(What::Roundtrip) || wanted(What::Egress);
-    let daemon = match options.baseline || !sandboxed {
+    let daemon = match baseline {
         true => None,
         false => Some(PrivateDaemon::start(&programs)?),
     };
