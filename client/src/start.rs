@@ -240,7 +240,8 @@ impl Log {
         }
     }
 
-    /// The last line that was written since we opened it, at most 2 KiB.
+    /// The error that was written since we opened it, without its hints (a failure has its own), else the last
+    /// line; at most 2 KiB.
     fn said(&mut self) -> String {
         let Some((file, _, before)) = &mut self.file else {
             return String::new();
@@ -252,7 +253,9 @@ impl Log {
             return String::new();
         }
         let text = String::from_utf8_lossy(&text);
-        let line = text.lines().rev().find(|line| !line.trim().is_empty());
+        let mut lines = text.lines().rev().filter(|line| !line.trim().is_empty());
+        let last = lines.clone().next();
+        let line = lines.find_map(|line| line.strip_prefix("error: ")).or(last);
         line.unwrap_or_default().trim().to_owned()
     }
 }

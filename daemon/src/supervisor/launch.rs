@@ -34,6 +34,7 @@ pub(crate) struct Plan {
     pub(crate) settings: Option<PathBuf>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) named: Vec<String>,
+    pub(crate) umask: u32,
     pub(crate) restart: bool,
 }
 
@@ -246,6 +247,7 @@ async fn attempt(shared: &Arc<Shared>, plan: &Plan) -> Result<Running, Refused> 
         cwd: plan.cwd.clone(),
         offered: plan.environment.clone(),
         named: plan.named.clone(),
+        umask: plan.umask,
         events,
     };
     let now = Timestamp::now();
