@@ -12,6 +12,7 @@ use srt_runtime::{LaunchError, LaunchRequest, Processes, RuntimeError, Stdio, St
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::Shared;
@@ -22,6 +23,8 @@ use crate::store::{self, LogLine, StoreError, Stream};
 
 /// What a server has to end by itself, twice: after its stdin was closed, and after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long a launch's last words may take to be read.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// SIGTERM, the same number on every OS that we run on (signal(7)).
 const SIGTERM: i32 = 15;
 
@@ -170,31 +173,46 @@ pub(crate) struct Running {
     pub(crate) control: Control,
     pub(crate) stdin: pipe::Sender,
     pub(crate) stdout: pipe::Receiver,
+    /// What came on standard error from the very beginning; `None` once it was given up for want of a host.
+    pub(crate) early: Option<mpsc::Receiver<Bytes>>,
     pub(crate) stderr: Tap,
     pub(crate) notices: Vec<String>,
 }
 
-/// Where a server's standard error goes beside the log: to a session, once there is one.
+/// Where a server's standard error goes beside the log: to a session, while there is one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tap(Arc<Mutex<Option<mpsc::Sender<Bytes>>>>);
+pub(crate) struct Tap(Arc<Mutex<TapState>>);
+
+#[derive(Debug, Default)]
+struct TapState {
+    session: Option<mpsc::Sender<Bytes>>,
+    /// Standard error is at its end.
+    over: bool,
+}
 
 impl Tap {
     /// What comes from now on, in order, bounded; it ends with the server's standard error.
     pub(crate) fn open(&self) -> mpsc::Receiver<Bytes> {
         let (sender, receiver) = mpsc::channel(4);
-        *self.lock() = Some(sender);
+        let mut state = self.lock();
+        if !state.over {
+            state.session = Some(sender);
+        }
         receiver
     }
 
     fn close(&self) {
-        *self.lock() = None;
+        *self.lock() = TapState {
+            session: None,
+            over: true,
+        };
     }
 
-    fn current(&self) -> Option<mpsc::Sender<Bytes>> {
-        self.lock().clone()
+    fn session(&self) -> Option<mpsc::Sender<Bytes>> {
+        self.lock().session.clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<Bytes>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, TapState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -347,6 +365,8 @@ async fn attempt(shared: &Arc<Shared>, plan: &Plan) -> Result<Running, Refused> 
         ended,
     };
     let tap = Tap::default();
+    // Before the first byte can come: none of them is the log's alone.
+    let early = Some(tap.open());
     let complaints = shared.tracker.spawn(stderr_lines(
         shared.clone(),
         plan.name.clone(),
@@ -361,7 +381,8 @@ async fn attempt(shared: &Arc<Shared>, plan: &Plan) -> Result<Running, Refused> 
         control.clone(),
         ordered,
         end,
-        [traffic, complaints],
+        traffic,
+        complaints,
     ));
     for notice in &notices {
         shared
@@ -372,6 +393,7 @@ async fn attempt(shared: &Arc<Shared>, plan: &Plan) -> Result<Running, Refused> 
         control,
         stdin,
         stdout,
+        early,
         stderr: tap,
         notices,
     })
@@ -416,7 +438,8 @@ async fn watch_over(
     control: Control,
     mut ordered: watch::Receiver<Option<String>>,
     end: watch::Sender<Option<LaunchEnd>>,
-    tasks: [tokio::task::JoinHandle<()>; 2],
+    traffic: JoinHandle<()>,
+    complaints: JoinHandle<()>,
 ) {
     let id = control.id;
     tracing::info!(server = name, launch = %id, pid = control.processes.pid(), "launched");
@@ -441,9 +464,9 @@ async fn watch_over(
         }
     };
     launch.close().await;
-    for task in tasks {
-        let _ = task.await;
-    }
+    let _ = traffic.await;
+    // So that the log ends with the end; but a host that does not read its standard error holds up nobody else.
+    let _ = tokio::time::timeout(LAST_WORDS, complaints).await;
     let reason = match ordered.borrow().as_deref() {
         Some(why) => format!("{why}; {exit}"),
         None => exit.to_string(),
@@ -502,7 +525,7 @@ async fn stderr_lines(
                 keep_line(&shared, &name, id, &mut line).await;
             }
         }
-        if let Some(session) = tap.current() {
+        if let Some(session) = tap.session() {
             // A session that is gone has no use for it.
             let _ = session.send(chunk).await;
         }

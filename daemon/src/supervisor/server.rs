@@ -241,7 +241,11 @@ impl Actor {
                 self.generation = Some(running.control.generation.clone());
                 self.reason.clear();
                 self.watch(&running.control);
-                self.warm = Some(*running);
+                // Without a host standard error is the log's alone, and never waits.
+                self.warm = Some(Running {
+                    early: None,
+                    ..*running
+                });
                 self.answer_starts(&Ok(()));
             }
             // It came up after a stop: nobody wants it any more.
