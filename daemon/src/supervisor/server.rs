@@ -6,7 +6,8 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Shared;
-use super::launch::{Control, LaunchEnd, Plan, Refused, Running, launch};
+use super::launch::{Plan, Refused, launch};
+use super::running::{Control, LaunchEnd, Running};
 use super::state::{Action, Machine, Observation, State};
 use crate::policies::Generation;
 
