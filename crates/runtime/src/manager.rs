@@ -11,6 +11,7 @@ use srt_sandbox::{Command, Exit, LaunchError, Prepared, Processes, Sandbox, Stdi
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
+use crate::disk::Disk;
 use crate::folder::{self, Folder};
 use crate::lower::{Place, lower};
 use crate::server_environment;
@@ -76,6 +77,8 @@ pub struct LaunchRequest {
     pub offered: BTreeMap<String, String>,
     /// Names asked for beside the baseline.
     pub named: Vec<String>,
+    /// The file mode creation mask (umask(2)), 9 bits.
+    pub umask: u32,
     /// Where what happens to its traffic is told. Keep receiving until the launch is closed.
     pub events: mpsc::Sender<Event>,
 }
@@ -111,13 +114,15 @@ impl SandboxManager {
     /// # Errors
     /// The step that failed. Nothing is left behind.
     pub async fn prepare(&self, request: LaunchRequest) -> Result<PreparedLaunch, RuntimeError> {
-        match Place::of(&request.cwd) {
+        let disk = Disk::default();
+        match disk.place(&request.cwd) {
             Place::Folder => {}
             Place::File => return Err(bad_cwd(&request.cwd, "is not a folder")),
             Place::Absent => {
                 return Err(bad_cwd(&request.cwd, "does not exist or cannot be entered"));
             }
         }
+        let cwd = disk.resolve(&request.cwd);
         let top = &self.config.launches;
         let folder = Folder::create(top, &request.id.to_string()).map_err(|source| {
             RuntimeError::Folder {
@@ -130,7 +135,13 @@ impl SandboxManager {
             stubs: None,
         };
         let temp = belongings.folder.temp();
-        let lowered = lower(&request.policy, &request.cwd, &temp, Place::of, resolve);
+        let lowered = lower(
+            &request.policy,
+            &request.cwd,
+            &temp,
+            |path| disk.place(path),
+            |path| disk.resolve(path),
+        );
         let stub = |source| RuntimeError::Stub { source };
         belongings
             .folder
@@ -178,7 +189,8 @@ impl SandboxManager {
             command: Command {
                 arguments: request.command,
                 environment,
-                cwd: resolve(&request.cwd),
+                cwd,
+                umask: request.umask,
             },
             notes: lowered.notes,
             left_out: selection.left_out,
@@ -299,19 +311,6 @@ fn bad_cwd(path: &Path, why: &'static str) -> RuntimeError {
         path: path.into(),
         why,
     }
-}
-
-/// Replaces links in the part of a path that exists.
-fn resolve(path: &Path) -> PathBuf {
-    for existing in path.ancestors() {
-        if let Ok(real) = existing.canonicalize() {
-            return match path.strip_prefix(existing) {
-                Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
-                _ => real,
-            };
-        }
-    }
-    path.to_owned()
 }
 
 /// On Linux each sandbox has listeners that nobody else can reach, and needs no token.

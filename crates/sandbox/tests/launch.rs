@@ -83,6 +83,7 @@ impl Room {
             arguments: vec!["sh".into(), "-c".into(), script.into()],
             environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
             cwd: "/".into(),
+            umask: 0o027,
         };
         let sandbox = prepared.start(command, stdio).await?;
         Ok((
@@ -168,18 +169,26 @@ async fn files_are_as_the_rules_say() {
 async fn a_process_has_nothing_of_the_host() {
     let room = Room::new();
     let (_, text) = room
-        .run("ls /proc/self/fd | wc -l; ls -d /proc/[0-9]* | wc -l; grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status | tr -d '\\t'; \
+        .run("ls /proc/self/fd | wc -l; ls -d /proc/[0-9]* | wc -l; grep -E '^(SigBlk|SigIgn|CapEff|NoNewPrivs|Seccomp):' /proc/self/status | tr -d '\\t'; \
               cat /proc/sys/kernel/hostname >/dev/null && (echo x > /proc/sys/kernel/hostname) 2>/dev/null && echo wrote; \
-              unshare -U true 2>/dev/null && echo namespace; env | sort; ls /run 2>/dev/null")
+              unshare -U true 2>/dev/null && echo namespace; umask; env | sort; ls /run 2>/dev/null")
         .await;
     let lines = text.lines().collect::<Vec<_>>();
     // 0, 1, 2 and ls's own; init, sh, ls, wc.
     assert_eq!(&lines[..2], ["4", "4"], "{text}");
     assert_eq!(
-        &lines[2..5],
-        ["CapEff:0000000000000000", "NoNewPrivs:1", "Seccomp:2"]
+        [lines[2], lines[4], lines[5], lines[6]],
+        [
+            "SigBlk:0000000000000000",
+            "CapEff:0000000000000000",
+            "NoNewPrivs:1",
+            "Seccomp:2"
+        ]
     );
-    assert_eq!(lines[5..].join(" "), "PATH=/usr/bin:/bin PWD=/");
+    // What else is ignored was ignored by whoever started the test.
+    let ignored = u64::from_str_radix(lines[3].trim_start_matches("SigIgn:"), 16).unwrap();
+    assert_eq!(ignored & (1 << (nix::libc::SIGPIPE - 1)), 0, "{text}");
+    assert_eq!(lines[7..].join(" "), "0027 PATH=/usr/bin:/bin PWD=/");
 }
 
 #[tokio::test]
@@ -201,6 +210,7 @@ async fn connections_end_at_the_listeners_and_nowhere_else() {
         ],
         environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
         cwd: "/".into(),
+        umask: 0o027,
     };
     let stdio = Stdio {
         stdin: stdin.into(),
@@ -286,6 +296,7 @@ async fn a_step_that_fails_is_named() {
         arguments: vec!["no-such-program".into()],
         environment: BTreeMap::new(),
         cwd: "/".into(),
+        umask: 0o027,
     };
     let error = prepared.start(command, stdio).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Exec));
@@ -310,6 +321,7 @@ async fn a_step_that_fails_is_named() {
         arguments: vec!["true".into()],
         environment: BTreeMap::new(),
         cwd: "/".into(),
+        umask: 0o027,
     };
     let error = prepared.start(command, stdio).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Bubblewrap), "{error}");
@@ -329,6 +341,7 @@ async fn a_step_that_fails_is_named() {
         arguments: vec!["true".into()],
         environment: BTreeMap::new(),
         cwd: "/".into(),
+        umask: 0o027,
     };
     if let Err(error) = prepared.start(command, stdio).await {
         assert_eq!(error.step(), Some(Step::Mounts), "{error}");

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::sys::stat::Mode;
 
 use super::handshake::{Argument, Go, Report, Setup, receive, send};
@@ -105,7 +106,7 @@ fn usage() -> i32 {
 fn outside(stream: &UnixStream) -> Result<Infallible, Failure> {
     // The launch must not outlive the daemon. The parent is a thread that lives as long as the daemon does; if it
     // went before this call, the stream is at its end and `receive` says so.
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
         .map_err(failed(Step::Handshake, "PR_SET_PDEATHSIG"))?;
     let setup: Setup = receive(stream)
         .map_err(failed(Step::Handshake, "setup"))?
@@ -243,6 +244,16 @@ fn inside(stream: &UnixStream) -> Result<Infallible, Failure> {
             io::Error::last_os_error(),
         ));
     }
+
+    // What the server would have found bare: the host's mask, and no signal ignored or blocked. Rust's runtime
+    // ignores SIGPIPE, which an exec would hand on.
+    nix::sys::stat::umask(Mode::from_bits_truncate(go.umask & 0o777));
+    // SAFETY: SIG_DFL is no handler, so no code of ours can run in a signal's context.
+    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) }
+        .map_err(failed(Step::Exec, "SIGPIPE"))?;
+    SigSet::empty()
+        .thread_set_mask()
+        .map_err(failed(Step::Exec, "signal mask"))?;
 
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(failed(Step::Limits, "RLIMIT_CORE"))?;
     if let Some(files) = go.limits.file_descriptors {
