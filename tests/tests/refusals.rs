@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use serde_json::{Value, json};
-use srt_tests::{Talk, Web, World};
+use srt_tests::{SOON, Talk, Web, World, until};
 
 fn text(path: PathBuf) -> String {
     path.to_string_lossy().into_owned()
@@ -408,15 +410,28 @@ fn each_launch_has_a_temporary_folder_of_its_own_that_goes_with_it() {
         failed && !said.contains("mine"),
         "{first}, {second}: {said}"
     );
+    // On the host each is in the folder of its launch, and nobody else can enter it.
+    let folders = world.launches();
+    assert_eq!(folders.len(), 2, "{folders:?}");
+    let notes: Vec<_> = folders
+        .iter()
+        .filter_map(|folder| fs::read_to_string(folder.join("tmp/note")).ok())
+        .collect();
+    assert_eq!(notes, ["mine"]);
+    for folder in &folders {
+        for private in [folder.clone(), folder.join("tmp")] {
+            let mode = fs::metadata(&private).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o700, "{}", private.display());
+        }
+    }
     for mut talk in [one, two] {
         talk.close();
-        talk.wait(srt_tests::SOON);
+        talk.wait(SOON);
     }
-    srt_tests::until("the temporary folders to go", srt_tests::SOON, || {
-        fs::read_dir(world.path("tmp"))
-            .unwrap()
-            .next()
-            .is_none()
-            .then_some(())
+    let start = Instant::now();
+    until("the temporary folders to go", SOON, || {
+        let left = world.traces();
+        assert!(start.elapsed() < SOON / 2, "left: {left:#?}");
+        left.is_empty().then_some(())
     });
 }
