@@ -60,21 +60,42 @@ async fn status(connection: &Connection, json: bool) -> Result<i32, Failure> {
 }
 
 async fn stop(connection: &Connection, timeout: u32) -> Result<i32, Failure> {
+    // What to say should the daemon stay: that it took too long, unless something else went wrong.
+    let mut trouble = None;
     let gone = async {
         let mut client = DaemonClient::new(connection.channel.clone());
-        client.stop(DaemonStopRequest {}).await?;
-        while connect::connect(&connection.socket).await?.is_some() {
+        if let Err(status) = client.stop(DaemonStopRequest {}).await {
+            // A daemon that ends may be gone before its answer is out; then the request was heard.
+            trouble = Some(lost(status.into())?);
+        }
+        loop {
+            match connect::connect(&connection.socket).await {
+                Ok(None) => return Ok(0),
+                Ok(Some(_)) => {}
+                // It was still there to be connected to, and ended before a word was said.
+                Err(failure) => trouble = Some(lost(failure)?),
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Ok(0)
     };
     match tokio::time::timeout(Duration::from_secs(timeout.into()), gone).await {
         Ok(done) => done,
-        Err(_) => Err(Failure::new(
-            exit::TIMED_OUT,
-            format!("the daemon is not gone after {timeout} s"),
-        )
-        .hint("it waits for its servers to end: srtctl list")),
+        Err(_) => Err(trouble.unwrap_or_else(|| {
+            Failure::new(
+                exit::TIMED_OUT,
+                format!("the daemon is not gone after {timeout} s"),
+            )
+            .hint("it waits for its servers to end: srtctl list")
+        })),
+    }
+}
+
+/// A failure that an ending daemon causes; any other ends the wait.
+fn lost(failure: Failure) -> Result<Failure, Failure> {
+    if failure.code == exit::UNREACHABLE {
+        Ok(failure)
+    } else {
+        Err(failure)
     }
 }
 
