@@ -34,12 +34,17 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
     // The socket first: whoever waits for a daemon waits for it, and a second daemon must not touch the state.
     let (socket, listener) = Socket::bind(&paths.socket)?;
     private_folder(&paths.state)?;
+    // There before any server could make it: what is in it is a server's next policy.
+    if let Err(error) = private_folder(&paths.config.join("servers")) {
+        tracing::warn!(%error, "cannot make the configuration folder");
+    }
     let _state = Lock::take(&paths.state.join("srtd.lock"), &paths.state)?;
     let store = Store::open(&paths.database()).await?;
     Supervisor::sweep(&store).await?;
     let manager = SandboxManager::new(Config {
         tools,
         launches: paths.launches(),
+        home: paths.home.clone(),
     })
     .with_context(|| format!("cannot clean up {}", paths.launches().display()))?;
     let shared = Arc::new(Shared {

@@ -81,13 +81,15 @@ pub fn lower(
                 rule.text,
                 rule.path.display()
             )),
-            // What the document denies must hold when it appears. Built-in stores are not worth an empty file in
-            // everybody's home.
-            FileRuleKind::DenyRead | FileRuleKind::DenyWrite if matches!(rule.origin, Origin::File { .. }) => {
+            // What the document denies must hold when it appears, and a settings file that a server could write
+            // would be its own next policy. Built-in stores are not worth an empty file each in everybody's home.
+            FileRuleKind::Protected | FileRuleKind::DenyRead | FileRuleKind::DenyWrite
+                if rule.kind == FileRuleKind::Protected || matches!(rule.origin, Origin::File { .. }) =>
+            {
                 if let Some(first) = first_missing(&rule.path, &place) {
                     let access = match rule.kind {
-                        FileRuleKind::DenyRead => Access::None,
-                        _ => Access::Read,
+                        FileRuleKind::DenyWrite => Access::Read,
+                        _ => Access::None,
                     };
                     let strictest = stubs.entry(first).or_insert(access);
                     *strictest = access.min(*strictest);
@@ -128,10 +130,9 @@ pub fn lower(
                 .collect(),
             temp,
             network: network(policy),
-            limits: Limits {
-                file_descriptors: policy.limits.max_file_descriptors,
-            },
+            limits: Limits::of_descriptors(policy.limits.max_file_descriptors),
             allow_unix_sockets: false,
+            overlays: Vec::new(),
         },
         stubs: stubs.into_keys().collect(),
         notes,
@@ -314,14 +315,37 @@ mod tests {
     fn a_store_opens_only_where_it_is_named() {
         check(
             r#"{"filesystem": {"allowRead": ["~", "~/.ssh/known_hosts"], "allowWrite": ["~"]}}"#,
-            &["/home/u/p/", "/home/u/.ssh/known_hosts", "/home/u/.aws/"],
+            &[
+                "/home/u/p/",
+                "/home/u/.ssh/known_hosts",
+                "/home/u/.aws/",
+                "/home/u/.local/state/srt/",
+            ],
             &[
                 "w /home/u",
                 "- /home/u/.aws",
+                "w /home/u/.local",
+                "w /home/u/.local/state",
+                "- /home/u/.local/state/srt",
                 "- /home/u/.ssh",
                 "w /home/u/.ssh/known_hosts",
             ],
             &[],
+        );
+    }
+
+    #[test]
+    fn the_daemons_own_files_cannot_be_made_by_a_server() {
+        check(
+            r#"{"filesystem": {"allowWrite": ["~"]}}"#,
+            &["/home/u/p/", "/home/u/.local/state/"],
+            &[
+                "w /home/u",
+                "w /home/u/.local",
+                "w /home/u/.local/state",
+                "- /home/u/.local/state/srt",
+            ],
+            &["/home/u/.local/state/srt"],
         );
     }
 

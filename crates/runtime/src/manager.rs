@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use srt_egress::{Egress, Event, Listeners, Resolve, SystemResolver};
-use srt_policy::{NetworkPolicy, Policy};
+use srt_policy::{FilesystemPolicy, NetworkPolicy, Policy};
 use srt_sandbox::{Command, Exit, LaunchError, Prepared, Processes, Sandbox, Stdio, Tools};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
+use crate::caches;
+use crate::denial::{FileDenial, explain};
 use crate::disk::Disk;
 use crate::folder::{self, Folder};
 use crate::lower::{Place, lower};
@@ -24,6 +26,8 @@ pub struct Config {
     pub tools: Tools,
     /// Where launches have their folders; nobody else's files may be in it.
     pub launches: PathBuf,
+    /// The user's home folder.
+    pub home: PathBuf,
 }
 
 /// Why a launch did not happen.
@@ -81,6 +85,8 @@ pub struct LaunchRequest {
     pub umask: u32,
     /// Where what happens to its traffic is told. Keep receiving until the launch is closed.
     pub events: mpsc::Sender<Event>,
+    /// Where refused uses of files are told. Their number is bounded: a path that is refused again is counted.
+    pub denials: mpsc::UnboundedSender<FileDenial>,
 }
 
 /// Launches sandboxes.
@@ -135,13 +141,31 @@ impl SandboxManager {
             stubs: None,
         };
         let temp = belongings.folder.temp();
-        let lowered = lower(
+        let mut lowered = lower(
             &request.policy,
             &request.cwd,
             &temp,
             |path| disk.place(path),
             |path| disk.resolve(path),
         );
+        let files = request
+            .policy
+            .filesystem
+            .resolved(|path| disk.resolve(path));
+        let caches = caches::of(&request.command, &self.config.home, &files, |path| {
+            (disk.place(path) == Place::Folder).then(|| disk.resolve(path))
+        });
+        for (index, cache) in caches.into_iter().enumerate() {
+            let overlay =
+                belongings
+                    .folder
+                    .overlay(index, cache)
+                    .map_err(|source| RuntimeError::Folder {
+                        path: top.clone(),
+                        source,
+                    })?;
+            lowered.spec.overlays.push(overlay);
+        }
         let stub = |source| RuntimeError::Stub { source };
         belongings
             .folder
@@ -193,6 +217,8 @@ impl SandboxManager {
                 umask: request.umask,
             },
             notes: lowered.notes,
+            files,
+            denials: request.denials,
             left_out: selection.left_out,
         })
     }
@@ -208,6 +234,8 @@ pub struct PreparedLaunch {
     command: Command,
     notes: Vec<String>,
     left_out: Vec<String>,
+    files: FilesystemPolicy,
+    denials: mpsc::UnboundedSender<FileDenial>,
 }
 
 /// A launch whose server could not be started; everything else was taken down.
@@ -229,7 +257,12 @@ impl PreparedLaunch {
     /// # Errors
     /// The step that failed. Nothing is left behind.
     pub async fn start(self, stdio: Stdio) -> Result<Launch, Unstarted> {
-        match self.prepared.start(self.command, stdio).await {
+        let (files, denials) = (self.files, self.denials);
+        let report = move |violation| {
+            // Whoever has stopped listening has no use for it.
+            let _ = denials.send(explain(violation, &files));
+        };
+        match self.prepared.start(self.command, stdio, report).await {
             Ok(sandbox) => Ok(Launch {
                 sandbox,
                 egress: self.egress,

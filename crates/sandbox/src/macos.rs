@@ -9,7 +9,8 @@ use std::process::Stdio as ProcessStdio;
 use tokio::process::Child;
 
 use crate::{
-    Command, Exit, LaunchError, SandboxSpec, Sockets, Stdio, Step, Tools, seatbelt, spawner,
+    Command, Exit, LaunchError, SandboxSpec, Sockets, Stdio, Step, Tools, Violation, seatbelt,
+    spawner,
 };
 
 pub use process::Processes;
@@ -74,17 +75,21 @@ impl Prepared {
         self.socks
     }
 
-    /// Runs `command` in it.
+    /// Runs `command` in it. Refused uses of files are not observed on macOS yet: `_report` is never called.
     ///
     /// # Errors
     /// When `sandbox-exec` cannot be started.
-    pub async fn start(self, command: Command, stdio: Stdio) -> Result<Sandbox, LaunchError> {
+    pub async fn start(
+        self,
+        command: Command,
+        stdio: Stdio,
+        _report: impl Fn(Violation) + Send + 'static,
+    ) -> Result<Sandbox, LaunchError> {
         let profile = seatbelt::profile(&self.spec, &[self.http.port(), self.socks.port()]);
-        // No safe call sets a child's mask alone; a shell does it on the way.
         let mut process = tokio::process::Command::new("/bin/sh");
         process
             .arg("-c")
-            .arg(format!("umask {:03o}; exec \"$@\"", command.umask & 0o777))
+            .arg(preparation(&command, self.spec.limits.file_descriptors))
             .arg("sh")
             .arg("/usr/bin/sandbox-exec")
             .arg("-p")
@@ -104,6 +109,14 @@ impl Prepared {
         let processes = Processes::of(child.id().unwrap_or(0));
         Ok(Sandbox { child, processes })
     }
+}
+
+/// What a shell does on the way: no safe call does it to a child alone.
+fn preparation(command: &Command, files: Option<u64>) -> String {
+    let limit = files
+        .map(|files| format!("ulimit -n {files} || exit 126; "))
+        .unwrap_or_default();
+    format!("umask {:03o}; {limit}exec \"$@\"", command.umask & 0o777)
 }
 
 /// A running sandbox. Dropping it kills it.

@@ -64,6 +64,7 @@ impl Room {
             network: NetworkSpec::default(),
             limits: Limits::default(),
             allow_unix_sockets: false,
+            overlays: Vec::new(),
         }
     }
 
@@ -85,7 +86,7 @@ impl Room {
             cwd: "/".into(),
             umask: 0o027,
         };
-        let sandbox = prepared.start(command, stdio).await?;
+        let sandbox = prepared.start(command, stdio, |_| {}).await?;
         Ok((
             sandbox,
             OwnedFd::from(input).into(),
@@ -217,7 +218,7 @@ async fn connections_end_at_the_listeners_and_nowhere_else() {
         stderr: stdout.try_clone().unwrap().into(),
         stdout: stdout.into(),
     };
-    let mut sandbox = prepared.start(command, stdio).await.unwrap();
+    let mut sandbox = prepared.start(command, stdio, |_| {}).await.unwrap();
     let text = tokio::task::spawn_blocking(move || {
         let mut seen = Vec::new();
         for wanted in ["127.0.0.1", "::1"] {
@@ -298,7 +299,7 @@ async fn a_step_that_fails_is_named() {
         cwd: "/".into(),
         umask: 0o027,
     };
-    let error = prepared.start(command, stdio).await.unwrap_err();
+    let error = prepared.start(command, stdio, |_| {}).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Exec));
     assert!(
         error.to_string().contains("no-such-program") && error.to_string().contains("hint: "),
@@ -323,7 +324,7 @@ async fn a_step_that_fails_is_named() {
         cwd: "/".into(),
         umask: 0o027,
     };
-    let error = prepared.start(command, stdio).await.unwrap_err();
+    let error = prepared.start(command, stdio, |_| {}).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Bubblewrap), "{error}");
 
     let mut room = Room::new();
@@ -343,7 +344,7 @@ async fn a_step_that_fails_is_named() {
         cwd: "/".into(),
         umask: 0o027,
     };
-    if let Err(error) = prepared.start(command, stdio).await {
+    if let Err(error) = prepared.start(command, stdio, |_| {}).await {
         assert_eq!(error.step(), Some(Step::Mounts), "{error}");
     }
 }

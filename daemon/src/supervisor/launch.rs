@@ -141,6 +141,7 @@ async fn attempt(shared: &Arc<Shared>, plan: &Plan) -> Result<Running, Refused> 
 
     let id = Uuid::now_v7();
     let (events, received) = mpsc::channel(1024);
+    let (denials, refused) = mpsc::unbounded_channel();
     let request = LaunchRequest {
         id,
         policy,
@@ -150,6 +151,7 @@ async fn attempt(shared: &Arc<Shared>, plan: &Plan) -> Result<Running, Refused> 
         named: plan.named.clone(),
         umask: plan.umask,
         events,
+        denials,
     };
     let now = Timestamp::now();
     let cwd = plan.cwd.display().to_string();
@@ -227,6 +229,7 @@ async fn attempt(shared: &Arc<Shared>, plan: &Plan) -> Result<Running, Refused> 
         plan.name.clone(),
         id,
         received,
+        refused,
     ));
     let launch = match prepared.start(stdio).await {
         Ok(launch) => launch,
