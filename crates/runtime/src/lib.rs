@@ -8,10 +8,12 @@ mod manager;
 mod stubs;
 
 pub use environment::server_environment;
-pub use lower::{Lowered, Place, TEMP_INSIDE, lower};
+pub use lower::{LooseLink, Lowered, Place, TEMP_INSIDE, lower};
 pub use manager::{
     Config, Launch, LaunchRequest, PreparedLaunch, RuntimeError, SandboxManager, Unstarted,
 };
+
+pub use stubs::is_stub;
 
 pub use srt_egress::{Event, FrontEnd};
 pub use srt_sandbox::support::{Check, Status};

@@ -7,6 +7,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::Place;
+
 /// The mode of a stub: with its emptiness, how a left-over one is known.
 const MODE: u32 = 0o400;
 
@@ -29,6 +31,16 @@ pub(crate) struct Held {
 }
 
 impl Stubs {
+    /// What stands at a path, where a stub of ours is nothing: a launch that took it for the person's file would
+    /// not hold it, and lose its rule with the launch that made it. Under the lock that makes and removes them.
+    pub(crate) fn place(&self, path: &Path) -> Place {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get(path) {
+            Some(Stub { made: Some(_), .. }) => Place::Absent,
+            _ => Place::of(path),
+        }
+    }
+
     /// Makes what is missing of `paths`.
     pub(crate) fn hold(&self, paths: &[PathBuf]) -> io::Result<Held> {
         let mut held = Held {
@@ -84,11 +96,15 @@ impl Drop for Held {
     }
 }
 
+/// Whether an empty file of ours stands at `path` and no word of a person's.
+pub fn is_stub(path: &Path) -> bool {
+    std::fs::symlink_metadata(path)
+        .is_ok_and(|meta| meta.is_file() && meta.len() == 0 && meta.mode() & 0o7777 == MODE)
+}
+
 /// Removes what a dead daemon left at `path`, if it is a stub.
 pub(crate) fn sweep(path: &Path) {
-    if std::fs::symlink_metadata(path)
-        .is_ok_and(|meta| meta.is_file() && meta.len() == 0 && meta.mode() & 0o7777 == MODE)
-    {
+    if is_stub(path) {
         let _ = std::fs::remove_file(path);
     }
 }
@@ -103,9 +119,10 @@ mod tests {
         let path = folder.path().join(".env");
         let stubs = Stubs::default();
         let first = stubs.hold(std::slice::from_ref(&path)).unwrap();
+        assert_eq!(stubs.place(&path), Place::Absent);
         let second = stubs.hold(std::slice::from_ref(&path)).unwrap();
         drop(first);
-        assert!(path.exists());
+        assert!(path.exists() && is_stub(&path));
         drop(second);
         assert!(!path.exists());
 
@@ -113,7 +130,9 @@ mod tests {
         let held = stubs.hold(std::slice::from_ref(&path)).unwrap();
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "mine").unwrap();
+        assert!(!is_stub(&path));
         drop(held);
+        assert_eq!(stubs.place(&path), Place::File);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
         sweep(&path);
         assert!(path.exists());
