@@ -26,20 +26,25 @@ use crate::supervisor::{Shared, Supervisor};
 /// How long an orderly end may take: two graces of a launch, and some.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon until it is told to stop. `umask` is the one that servers get.
 ///
 /// # Errors
 /// What kept it from starting, or from ending in order.
-pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
+pub async fn run(paths: Paths, tools: Tools, umask: u32) -> anyhow::Result<()> {
     // The socket first: whoever waits for a daemon waits for it, and a second daemon must not touch the state.
     let (socket, listener) = Socket::bind(&paths.socket)?;
     private_folder(&paths.state)?;
+    // Where it is missing, a sandbox that may write around it needs a stub in its place.
+    if let Err(error) = std::fs::create_dir_all(paths.config.join("servers")) {
+        tracing::warn!(folder = %paths.config.display(), %error, "cannot make the folder for settings files");
+    }
     let _state = Lock::take(&paths.state.join("srtd.lock"), &paths.state)?;
     let store = Store::open(&paths.database()).await?;
     Supervisor::sweep(&store).await?;
     let manager = SandboxManager::new(Config {
         tools,
         launches: paths.launches(),
+        umask,
     })
     .with_context(|| format!("cannot clean up {}", paths.launches().display()))?;
     let shared = Arc::new(Shared {
@@ -114,11 +119,14 @@ fn private_folder(path: &Path) -> anyhow::Result<()> {
 fn stop_on_signals(shared: &Arc<Shared>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    // The terminal went away: what runs is to end in order then, too.
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let shutdown = shared.shutdown.clone();
     shared.tracker.spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
             () = shutdown.cancelled() => {}
         }
         shutdown.cancel();

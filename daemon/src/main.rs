@@ -101,11 +101,14 @@ fn serve(arguments: &Arguments) -> anyhow::Result<u8> {
         }
     }
     if arguments.background {
+        // Nothing is open yet but what the host that happened to start us forgot to close.
+        srt_runtime::process::close_inherited();
         // Fails where we lead a process group already; then whoever started us has taken care of it.
         let _ = rustix::process::setsid();
     }
     // What we make is ours alone, whatever the umask of who started us.
-    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    // Servers keep the old one: the files that they make are the person's.
+    let umask = rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let paths = Paths::from_process()?;
     // The folder that we were started in may be one that somebody wants to unmount.
     std::env::set_current_dir("/").context("cannot enter /")?;
@@ -113,6 +116,6 @@ fn serve(arguments: &Arguments) -> anyhow::Result<u8> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(srtd::app::run(paths, srtd::tools::find()))?;
+        .block_on(srtd::app::run(paths, srtd::tools::find(), umask.bits()))?;
     Ok(0)
 }

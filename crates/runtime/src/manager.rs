@@ -23,6 +23,8 @@ pub struct Config {
     pub tools: Tools,
     /// Where launches have their folders; nobody else's files may be in it.
     pub launches: PathBuf,
+    /// The file mode creation mask that servers get (umask(2)).
+    pub umask: u32,
 }
 
 /// Why a launch did not happen.
@@ -199,6 +201,7 @@ impl SandboxManager {
                 arguments: request.command,
                 environment,
                 cwd: resolve(&request.cwd),
+                umask: self.config.umask,
             },
             notes: lowered.notes,
             left_out: selection.left_out,
@@ -293,7 +296,9 @@ impl Launch {
         if let Some(egress) = self.egress {
             egress.shutdown().await;
         }
-        drop(self.belongings);
+        // A server may have left a million files.
+        let belongings = self.belongings;
+        let _ = tokio::task::spawn_blocking(move || drop(belongings)).await;
     }
 }
 

@@ -93,6 +93,14 @@ impl Prepared {
             .stderr(ProcessStdio::from(stdio.stderr))
             .process_group(0)
             .kill_on_drop(true);
+        let umask = libc::mode_t::try_from(command.umask & 0o777).unwrap_or(0o077);
+        // SAFETY: between fork and exec only umask(2) is called, which is async-signal-safe and cannot fail.
+        unsafe {
+            process.pre_exec(move || {
+                libc::umask(umask);
+                Ok(())
+            })
+        };
         let child = spawner::spawn(process)
             .await
             .map_err(|error| LaunchError::io(Step::Spawn, "/usr/bin/sandbox-exec", &error))?;
@@ -183,6 +191,19 @@ pub mod process {
         /// Not measured on macOS yet: 0.
         pub fn memory(&self) -> u64 {
             0
+        }
+    }
+
+    /// Closes every descriptor but standard input, output and error, which whoever started us left open by mistake.
+    ///
+    /// For the first line of `main`, before anything is opened.
+    pub fn close_inherited() {
+        // SAFETY: getdtablesize(2) and close(2) take no pointers. Called before this process opened anything, there
+        // is no owner in it whose descriptor is closed.
+        unsafe {
+            for fd in 3..libc::getdtablesize() {
+                libc::close(fd);
+            }
         }
     }
 

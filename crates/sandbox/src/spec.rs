@@ -92,6 +92,8 @@ pub struct Command {
     pub environment: BTreeMap<String, String>,
     /// The working directory, as seen inside.
     pub cwd: PathBuf,
+    /// The file mode creation mask (umask(2)).
+    pub umask: u32,
 }
 
 impl std::fmt::Debug for Command {

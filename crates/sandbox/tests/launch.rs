@@ -83,6 +83,7 @@ impl Room {
             arguments: vec!["sh".into(), "-c".into(), script.into()],
             environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
             cwd: "/".into(),
+            umask: 0o022,
         };
         let sandbox = prepared.start(command, stdio).await?;
         Ok((
@@ -114,6 +115,25 @@ async fn a_command_runs_and_its_status_comes_back() {
     assert_eq!(text, "out\nerr\n");
     let (exit, _) = room.run("kill -KILL $$").await;
     assert_eq!((exit.code, exit.signal), (137, Some(9)));
+}
+
+#[tokio::test]
+async fn a_command_begins_as_its_host_would_begin_it() {
+    // Rust ignores SIGPIPE, in the helper as in whoever starts it: a server must not inherit that.
+    let (_, text) = Room::new()
+        .run("umask; grep -E '^Sig(Blk|Ign)' /proc/self/status")
+        .await;
+    let words = text.split_ascii_whitespace().collect::<Vec<_>>();
+    let bits = |name: &str| {
+        let at = words.iter().position(|word| *word == name).unwrap();
+        // Without the two that the C library keeps for itself.
+        u64::from_str_radix(words[at + 1], 16).unwrap() & 0x7fff_ffff
+    };
+    assert_eq!(
+        (words[0], bits("SigBlk:"), bits("SigIgn:")),
+        ("0022", 0, 0),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -201,6 +221,7 @@ async fn connections_end_at_the_listeners_and_nowhere_else() {
         ],
         environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
         cwd: "/".into(),
+        umask: 0o022,
     };
     let stdio = Stdio {
         stdin: stdin.into(),
@@ -286,6 +307,7 @@ async fn a_step_that_fails_is_named() {
         arguments: vec!["no-such-program".into()],
         environment: BTreeMap::new(),
         cwd: "/".into(),
+        umask: 0o022,
     };
     let error = prepared.start(command, stdio).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Exec));
@@ -310,6 +332,7 @@ async fn a_step_that_fails_is_named() {
         arguments: vec!["true".into()],
         environment: BTreeMap::new(),
         cwd: "/".into(),
+        umask: 0o022,
     };
     let error = prepared.start(command, stdio).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Bubblewrap), "{error}");
@@ -329,6 +352,7 @@ async fn a_step_that_fails_is_named() {
         arguments: vec!["true".into()],
         environment: BTreeMap::new(),
         cwd: "/".into(),
+        umask: 0o022,
     };
     if let Err(error) = prepared.start(command, stdio).await {
         assert_eq!(error.step(), Some(Step::Mounts), "{error}");

@@ -43,6 +43,7 @@ pub(crate) struct Go {
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) cwd: PathBuf,
+    pub(crate) umask: u32,
     pub(crate) limits: Limits,
     /// Folders and files that Landlock lets the server write.
     pub(crate) writable: Vec<PathBuf>,

@@ -260,6 +260,8 @@ fn inside(stream: &UnixStream) -> Result<Infallible, Failure> {
         setrlimit(Resource::RLIMIT_NOFILE, files, files)
             .map_err(failed(Step::Limits, "RLIMIT_NOFILE"))?;
     }
+    nix::sys::stat::umask(Mode::from_bits_truncate(go.umask));
+    default_signals().map_err(failed(Step::Exec, "signals"))?;
     // Landlock after the mounts are made, because it forbids mounting; seccomp last, because it forbids the rest.
     nix::sys::prctl::set_no_new_privs().map_err(failed(Step::Seccomp, "no_new_privs"))?;
     landlock::confine_writes(&go.writable)
@@ -280,6 +282,19 @@ fn inside(stream: &UnixStream) -> Result<Infallible, Failure> {
     send(stream, &Report::Executing, &[]).map_err(failed(Step::Handshake, "executing"))?;
     nix::unistd::execve(&program, &words, &environment)
         .map_err(failed(Step::Exec, &go.arguments[0]))
+}
+
+/// Gives every signal its default action and blocks none: an ignored one stays ignored across execve(2), and Rust's
+/// runtime, in this program as in the daemon, ignores SIGPIPE.
+fn default_signals() -> nix::Result<()> {
+    use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+    for number in Signal::iterator() {
+        if !matches!(number, Signal::SIGKILL | Signal::SIGSTOP) {
+            // SAFETY: the default action is no handler: no code of ours runs in a signal's context.
+            unsafe { signal(number, SigHandler::SigDfl) }?;
+        }
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
 /// The program to execute: the first argument, or what PATH of the server's own environment has by that name

@@ -162,6 +162,7 @@ impl Prepared {
             arguments: command.arguments,
             environment: command.environment.into_iter().collect(),
             cwd: command.cwd,
+            umask: command.umask,
             limits: spec.limits,
             writable,
             allow_unix_sockets: spec.allow_unix_sockets,
