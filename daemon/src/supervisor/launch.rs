@@ -421,7 +421,7 @@ async fn watch_over(
     note_processes(&shared, &control).await;
     let exit = tokio::select! {
         exit = launch.wait() => exit,
-        () = async { let _ = ordered.wait_for(Option::is_some).await; } => {
+        () = told_to_end(&shared, &control, &mut ordered) => {
             // Whoever holds stdin has closed it on the same signal.
             match tokio::time::timeout(GRACE, launch.wait()).await {
                 Ok(exit) => exit,
@@ -439,9 +439,7 @@ async fn watch_over(
         }
     };
     launch.close().await;
-    for task in tasks {
-        let _ = task.await;
-    }
+    finish(tasks, &shared, &control, &mut ordered).await;
     let reason = match ordered.borrow().as_deref() {
         Some(why) => format!("{why}; {exit}"),
         None => exit.to_string(),
@@ -458,6 +456,39 @@ async fn watch_over(
         reason,
         at: Timestamp::now(),
     }));
+}
+
+/// Waits until the launch's traffic is recorded and its standard error handed over. Who ordered the end does not wait
+/// for a host that does not read it.
+async fn finish(
+    tasks: [tokio::task::JoinHandle<()>; 2],
+    shared: &Shared,
+    control: &Control,
+    ordered: &mut watch::Receiver<Option<String>>,
+) {
+    for mut task in tasks {
+        let impatient = async {
+            told_to_end(shared, control, ordered).await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            _ = &mut task => {}
+            () = impatient => task.abort(),
+        }
+    }
+}
+
+/// Waits for the order to end: to this launch, or to the daemon, which may have been given while this launch was
+/// between beginning and being known to its server.
+async fn told_to_end(
+    shared: &Shared,
+    control: &Control,
+    ordered: &mut watch::Receiver<Option<String>>,
+) {
+    tokio::select! {
+        _ = ordered.wait_for(Option::is_some) => {}
+        () = shared.shutdown.cancelled() => control.stop("the daemon is stopping"),
+    }
 }
 
 /// Tells the store which processes a sweep would have to end.
