@@ -26,11 +26,11 @@ use crate::supervisor::{Shared, Supervisor};
 /// How long an orderly end may take: two graces of a launch, and some.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Runs the daemon until it is told to stop. `umask` is the one that servers get.
+/// Runs the daemon until it is told to stop.
 ///
 /// # Errors
 /// What kept it from starting, or from ending in order.
-pub async fn run(paths: Paths, tools: Tools, umask: u32) -> anyhow::Result<()> {
+pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
     // The socket first: whoever waits for a daemon waits for it, and a second daemon must not touch the state.
     let (socket, listener) = Socket::bind(&paths.socket)?;
     private_folder(&paths.state)?;
@@ -44,7 +44,6 @@ pub async fn run(paths: Paths, tools: Tools, umask: u32) -> anyhow::Result<()> {
     let manager = SandboxManager::new(Config {
         tools,
         launches: paths.launches(),
-        umask,
     })
     .with_context(|| format!("cannot clean up {}", paths.launches().display()))?;
     let shared = Arc::new(Shared {

@@ -107,8 +107,7 @@ fn serve(arguments: &Arguments) -> anyhow::Result<u8> {
         let _ = rustix::process::setsid();
     }
     // What we make is ours alone, whatever the umask of who started us.
-    // Servers keep the old one: the files that they make are the person's.
-    let umask = rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let paths = Paths::from_process()?;
     // The folder that we were started in may be one that somebody wants to unmount.
     std::env::set_current_dir("/").context("cannot enter /")?;
@@ -116,6 +115,6 @@ fn serve(arguments: &Arguments) -> anyhow::Result<u8> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(srtd::app::run(paths, srtd::tools::find(), umask.bits()))?;
+        .block_on(srtd::app::run(paths, srtd::tools::find()))?;
     Ok(0)
 }

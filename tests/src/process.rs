@@ -1,5 +1,6 @@
 //! What /proc tells: which processes belong to a test, how much they hold.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,21 +15,29 @@ pub struct Process {
     pub arguments: String,
 }
 
-/// Every process whose executable, arguments, environment or working directory names `mark`; not ourselves, and
-/// not our own children that have ended and wait for us.
+/// Every process whose executable, arguments, environment, working directory or open files name `mark`, and all
+/// their descendants; not ourselves, and none that has ended and waits to be reaped.
+///
+/// Descendants, because a sandbox's own processes carry nothing of ours: bwrap runs with an empty environment and
+/// its arguments in a descriptor. Open files, because one that was cut off half-made has lost its parent, too: a
+/// bwrap that waits for one that was killed still holds the descriptor of its helper.
 pub fn marked(mark: &Path) -> Vec<Process> {
     let mark = mark.as_os_str().as_encoded_bytes();
     let holds = |bytes: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
-    let mut found = Vec::new();
     let Ok(entries) = fs::read_dir("/proc") else {
-        return found;
+        return Vec::new();
     };
+    let mut all = Vec::new();
+    let mut ours = BTreeSet::new();
     for entry in entries.flatten() {
         let Some(pid) = entry
             .file_name()
             .to_str()
             .and_then(|name| name.parse().ok())
         else {
+            continue;
+        };
+        let Some(parent) = parent(pid) else {
             continue;
         };
         if pid == std::process::id() {
@@ -43,16 +52,55 @@ pub fn marked(mark: &Path) -> Vec<Process> {
             || holds(cwd.as_os_str().as_encoded_bytes())
             || holds(&arguments)
             || holds(&environment)
+            || open_files(&folder).any(|file| holds(file.as_os_str().as_encoded_bytes()))
         {
-            let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
-            found.push(Process {
+            ours.insert(pid);
+        }
+        let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
+        let arguments = arguments.trim_end().to_owned();
+        all.push((
+            parent,
+            Process {
                 pid,
                 exe,
-                arguments: arguments.trim_end().to_owned(),
-            });
+                arguments,
+            },
+        ));
+    }
+    loop {
+        let known = ours.len();
+        for (parent, process) in &all {
+            if ours.contains(parent) {
+                ours.insert(process.pid);
+            }
+        }
+        if ours.len() == known {
+            break;
         }
     }
-    found
+    all.into_iter()
+        .map(|(_, process)| process)
+        .filter(|process| ours.contains(&process.pid))
+        .collect()
+}
+
+/// The parent of a process that is there and has not ended.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.next()?.parse().ok()
+}
+
+fn open_files(process: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(process.join("fd"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
 }
 
 /// How many descriptors a process holds; none when it is gone.
@@ -82,10 +130,7 @@ pub fn written(pid: u32) -> Option<u64> {
 
 /// Whether a process is there and has not ended.
 pub fn lives(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|stat| Some(!stat.rsplit_once(") ")?.1.starts_with('Z')))
-        .unwrap_or(false)
+    parent(pid).is_some()
 }
 
 /// Sends a signal; that the process is gone is no error.

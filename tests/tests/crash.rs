@@ -34,25 +34,34 @@ fn round(world: &World, random: &mut Random, name: &str, victim: Victim) -> bool
         "while read -r line; do echo \"$line\"; done",
         &mark,
     ]));
-    // Half of the time in the middle of the launch, half of the time in the middle of a conversation.
-    let answered = if random.below(2) == 0 {
-        let point = Duration::from_micros(random.below(60_000));
-        let start = Instant::now();
-        until("a random point", SOON, || {
-            (start.elapsed() >= point).then_some(())
-        });
-        false
-    } else {
-        talk.send("hello");
-        let answer = talk.line(SOON);
-        assert_eq!(
-            answer.as_deref(),
-            Some(&b"hello\n"[..]),
-            "{}",
-            talk.stderr()
-        );
-        talk.send("again");
-        true
+    // In the middle of the launch, at the first sight of its sandbox, or in the middle of a conversation.
+    let answered = match random.below(3) {
+        0 => {
+            let point = Duration::from_micros(random.below(60_000));
+            let start = Instant::now();
+            until("a random point", SOON, || {
+                (start.elapsed() >= point).then_some(())
+            });
+            false
+        }
+        1 => {
+            until("the sandbox to be seen", SOON, || {
+                let processes = world.processes();
+                processes
+                    .iter()
+                    .any(|process| process.exe.ends_with("bwrap"))
+                    .then_some(())
+            });
+            false
+        }
+        _ => {
+            talk.send("hello");
+            let answer = talk.line(SOON);
+            let stderr = talk.stderr();
+            assert_eq!(answer.as_deref(), Some(&b"hello\n"[..]), "{stderr}");
+            talk.send("again");
+            true
+        }
     };
     match victim {
         Victim::Shim => process::signal(talk.pid(), Signal::KILL),
@@ -120,8 +129,13 @@ fn nothing_is_left_after_a_hundred_kills() {
     }
     assert!(!acknowledged.is_empty());
 
+    let start = Instant::now();
     until("every process but the daemon to go", SOON, || {
         let left = world.processes();
+        assert!(
+            start.elapsed() < SOON / 2,
+            "more than the daemon is left: {left:#?}"
+        );
         (left.len() == 1 && left[0].exe == world.program("srtd")).then_some(())
     });
     until("the temporary folders to go", SOON, || {

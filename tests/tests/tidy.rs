@@ -114,7 +114,8 @@ fn imports_follow_the_arrows() {
         ("client", &["srt-proto"]),
         ("examples/demo-server", &[]),
         ("tests", &[]),
-        ("benches", &[]),
+        // The store's throughput is measured without the rest of the daemon.
+        ("benches", &["srtd"]),
     ]
     .into();
     let mut wrong = Vec::new();
@@ -258,6 +259,8 @@ fn every_module_says_what_it_is_for() {
 fn a_file_is_one_thought() {
     let found = sources()
         .into_iter()
+        // A file of tests is as long as what it tests has cases.
+        .filter(|(name, _)| !name.contains("/tests/"))
         .filter_map(|(name, text)| {
             let lines = text
                 .lines()

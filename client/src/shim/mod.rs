@@ -164,6 +164,7 @@ fn open_message(args: &Args) -> Result<Open, Failure> {
         env_names: args.env.clone(),
         debug: args.debug,
         name_given: args.name_given,
+        umask: mask(),
     })
 }
 
@@ -172,4 +173,12 @@ pub(crate) fn environment() -> std::collections::HashMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
+}
+/// Our file mode creation mask. It can only be read by setting it (umask(2)); nothing of ours creates a file at
+/// this point.
+fn mask() -> u32 {
+    let mask = rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    rustix::process::umask(mask);
+    #[allow(clippy::useless_conversion, reason = "16 bits on macOS")]
+    u32::from(mask.bits() & 0o777)
 }

@@ -155,8 +155,11 @@ mod tests {
         let deep = folder.temp().join("a/b");
         std::fs::create_dir_all(&deep).unwrap();
         std::fs::write(deep.join("c"), "x").unwrap();
-        std::fs::set_permissions(folder.temp().join("a"), std::fs::Permissions::from_mode(0))
-            .unwrap();
+        std::fs::set_permissions(
+            folder.temp().join("a"),
+            std::fs::Permissions::from_mode(0o000),
+        )
+        .unwrap();
         assert_eq!(sweep(&launches).unwrap(), ["one"]);
         assert!(!stub.exists());
         assert_eq!(std::fs::read_dir(&launches).unwrap().count(), 0);

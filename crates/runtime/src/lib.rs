@@ -1,6 +1,7 @@
 //! The façade through which the daemon and embedders launch: [`SandboxManager`] turns a policy and a command into
 //! a running, confined process with its own way out, and takes all of it down again.
 
+mod disk;
 mod environment;
 mod folder;
 mod lower;

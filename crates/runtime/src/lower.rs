@@ -41,17 +41,6 @@ pub enum Place {
     Absent,
 }
 
-impl Place {
-    /// Looks at the disk.
-    pub fn of(path: &Path) -> Self {
-        match std::fs::metadata(path) {
-            Ok(meta) if meta.is_dir() => Self::Folder,
-            Ok(_) => Self::File,
-            Err(_) => Self::Absent,
-        }
-    }
-}
-
 /// A policy as a sandbox, and what it takes on the host.
 #[derive(Clone, Debug)]
 pub struct Lowered {
@@ -176,6 +165,13 @@ fn loose_links(
     links: &impl Fn(&Path) -> Vec<PathBuf>,
 ) -> Vec<LooseLink> {
     let mut loose = Vec::new();
+    if !rules
+        .emitted
+        .values()
+        .any(|access| *access == Access::ReadWrite)
+    {
+        return loose;
+    }
     for rule in policy.filesystem.rules() {
         let by_document = matches!(rule.origin, Origin::File { .. });
         let whole = match rule.kind {

@@ -11,6 +11,7 @@ use srt_sandbox::{Command, Exit, LaunchError, Prepared, Processes, Sandbox, Stdi
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
+use crate::disk::Disk;
 use crate::folder::{self, Folder};
 use crate::lower::{LooseLink, Place, lower};
 use crate::server_environment;
@@ -23,8 +24,6 @@ pub struct Config {
     pub tools: Tools,
     /// Where launches have their folders; nobody else's files may be in it.
     pub launches: PathBuf,
-    /// The file mode creation mask that servers get (umask(2)).
-    pub umask: u32,
 }
 
 /// Why a launch did not happen.
@@ -88,6 +87,8 @@ pub struct LaunchRequest {
     pub offered: BTreeMap<String, String>,
     /// Names asked for beside the baseline.
     pub named: Vec<String>,
+    /// The file mode creation mask (umask(2)), 9 bits.
+    pub umask: u32,
     /// Where what happens to its traffic is told. Keep receiving until the launch is closed.
     pub events: mpsc::Sender<Event>,
 }
@@ -123,13 +124,15 @@ impl SandboxManager {
     /// # Errors
     /// The step that failed. Nothing is left behind.
     pub async fn prepare(&self, request: LaunchRequest) -> Result<PreparedLaunch, RuntimeError> {
-        match Place::of(&request.cwd) {
+        let disk = Disk::default();
+        match disk.place(&request.cwd) {
             Place::Folder => {}
             Place::File => return Err(bad_cwd(&request.cwd, "is not a folder")),
             Place::Absent => {
                 return Err(bad_cwd(&request.cwd, "does not exist or cannot be entered"));
             }
         }
+        let cwd = disk.resolve(&request.cwd);
         let top = &self.config.launches;
         let folder = Folder::create(top, &request.id.to_string()).map_err(|source| {
             RuntimeError::Folder {
@@ -146,8 +149,11 @@ impl SandboxManager {
             &request.policy,
             &request.cwd,
             &temp,
-            |path| self.stubs.place(path),
-            resolve,
+            |path| match self.stubs.holds(path) {
+                true => Place::Absent,
+                false => disk.place(path),
+            },
+            |path| disk.resolve(path),
             links,
         );
         if let Some(LooseLink { link, rule }) = lowered.loose.into_iter().next() {
@@ -200,8 +206,8 @@ impl SandboxManager {
             command: Command {
                 arguments: request.command,
                 environment,
-                cwd: resolve(&request.cwd),
-                umask: self.config.umask,
+                cwd,
+                umask: request.umask,
             },
             notes: lowered.notes,
             left_out: selection.left_out,
@@ -324,19 +330,6 @@ fn bad_cwd(path: &Path, why: &'static str) -> RuntimeError {
         path: path.into(),
         why,
     }
-}
-
-/// Replaces links in the part of a path that exists.
-fn resolve(path: &Path) -> PathBuf {
-    for existing in path.ancestors() {
-        if let Ok(real) = existing.canonicalize() {
-            return match path.strip_prefix(existing) {
-                Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
-                _ => real,
-            };
-        }
-    }
-    path.to_owned()
 }
 
 /// The links that a path leads through, each by its place without links.

@@ -7,8 +7,6 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::Place;
-
 /// The mode of a stub: with its emptiness, how a left-over one is known.
 const MODE: u32 = 0o400;
 
@@ -31,14 +29,11 @@ pub(crate) struct Held {
 }
 
 impl Stubs {
-    /// What stands at a path, where a stub of ours is nothing: a launch that took it for the person's file would
-    /// not hold it, and lose its rule with the launch that made it. Under the lock that makes and removes them.
-    pub(crate) fn place(&self, path: &Path) -> Place {
+    /// Whether a stub of ours stands at a path. To a launch it is nothing: one that took it for the person's file
+    /// would not hold it, and lose its rule with the launch that made it.
+    pub(crate) fn holds(&self, path: &Path) -> bool {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get(path) {
-            Some(Stub { made: Some(_), .. }) => Place::Absent,
-            _ => Place::of(path),
-        }
+        all.get(path).is_some_and(|stub| stub.made.is_some())
     }
 
     /// Makes what is missing of `paths`.
@@ -119,7 +114,7 @@ mod tests {
         let path = folder.path().join(".env");
         let stubs = Stubs::default();
         let first = stubs.hold(std::slice::from_ref(&path)).unwrap();
-        assert_eq!(stubs.place(&path), Place::Absent);
+        assert!(stubs.holds(&path));
         let second = stubs.hold(std::slice::from_ref(&path)).unwrap();
         drop(first);
         assert!(path.exists() && is_stub(&path));
@@ -132,7 +127,7 @@ mod tests {
         std::fs::write(&path, "mine").unwrap();
         assert!(!is_stub(&path));
         drop(held);
-        assert_eq!(stubs.place(&path), Place::File);
+        assert!(!stubs.holds(&path));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
         sweep(&path);
         assert!(path.exists());

@@ -80,8 +80,13 @@ impl Prepared {
     /// When `sandbox-exec` cannot be started.
     pub async fn start(self, command: Command, stdio: Stdio) -> Result<Sandbox, LaunchError> {
         let profile = seatbelt::profile(&self.spec, &[self.http.port(), self.socks.port()]);
-        let mut process = tokio::process::Command::new("/usr/bin/sandbox-exec");
+        // No safe call sets a child's mask alone; a shell does it on the way.
+        let mut process = tokio::process::Command::new("/bin/sh");
         process
+            .arg("-c")
+            .arg(format!("umask {:03o}; exec \"$@\"", command.umask & 0o777))
+            .arg("sh")
+            .arg("/usr/bin/sandbox-exec")
             .arg("-p")
             .arg(profile)
             .args(&command.arguments)
@@ -93,14 +98,6 @@ impl Prepared {
             .stderr(ProcessStdio::from(stdio.stderr))
             .process_group(0)
             .kill_on_drop(true);
-        let umask = libc::mode_t::try_from(command.umask & 0o777).unwrap_or(0o077);
-        // SAFETY: between fork and exec only umask(2) is called, which is async-signal-safe and cannot fail.
-        unsafe {
-            process.pre_exec(move || {
-                libc::umask(umask);
-                Ok(())
-            })
-        };
         let child = spawner::spawn(process)
             .await
             .map_err(|error| LaunchError::io(Step::Spawn, "/usr/bin/sandbox-exec", &error))?;
@@ -150,9 +147,10 @@ pub mod process {
             Self(pid)
         }
 
-        fn with(&self, act: impl FnOnce(Pid)) {
+        /// One that has ended is no error.
+        fn with(&self, act: impl FnOnce(Pid) -> rustix::io::Result<()>) {
             if let Some(pid) = i32::try_from(self.0).ok().and_then(Pid::from_raw) {
-                act(pid);
+                let _ = act(pid);
             }
         }
 
@@ -169,20 +167,20 @@ pub mod process {
         /// Sends a signal to the server. One that has ended is no error.
         pub fn signal(&self, signal: i32) {
             if let Some(signal) = Signal::from_named_raw(signal) {
-                self.with(|pid| drop(kill_process(pid, signal)));
+                self.with(|pid| kill_process(pid, signal));
             }
         }
 
         /// Sends a signal to the server's process group.
         pub fn signal_all(&self, signal: i32) {
             if let Some(signal) = Signal::from_named_raw(signal) {
-                self.with(|pid| drop(kill_process_group(pid, signal)));
+                self.with(|pid| kill_process_group(pid, signal));
             }
         }
 
         /// Kills the server's process group.
         pub fn kill(&self) {
-            self.with(|pid| drop(kill_process_group(pid, Signal::KILL)));
+            self.with(|pid| kill_process_group(pid, Signal::KILL));
         }
 
         /// A process group's end cannot be waited for.

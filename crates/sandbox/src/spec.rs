@@ -92,7 +92,7 @@ pub struct Command {
     pub environment: BTreeMap<String, String>,
     /// The working directory, as seen inside.
     pub cwd: PathBuf,
-    /// The file mode creation mask (umask(2)).
+    /// The file mode creation mask (umask(2)), 9 bits.
     pub umask: u32,
 }
 

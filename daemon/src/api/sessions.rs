@@ -50,6 +50,7 @@ impl Sessions for Api {
             settings: (!open.settings.is_empty()).then(|| open.settings.into()),
             environment: open.environment.into_iter().collect(),
             named: open.env_names,
+            umask: open.umask,
             client_pid,
         };
         let session = self

@@ -25,6 +25,7 @@ pub(crate) struct Request {
     pub(crate) settings: Option<PathBuf>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) named: Vec<String>,
+    pub(crate) umask: u32,
     pub(crate) client_pid: Option<u32>,
 }
 
@@ -111,6 +112,7 @@ pub(crate) async fn open(
             settings: request.settings,
             environment: request.environment,
             named: request.named,
+            umask: request.umask,
             restart: false,
         };
         (launch(shared, plan).await?, false)
@@ -178,13 +180,16 @@ async fn note(supervisor: &Supervisor, request: &Request) -> Result<(), AttachEr
 /// What a registered server's launch is: what the registration says, and the host's word where it says nothing.
 fn plan_of(server: &Server, request: &Request) -> Plan {
     let settings = request.settings.clone();
-    plan_for(
-        server,
-        &request.cwd,
-        settings,
-        request.environment.clone(),
-        request.named.clone(),
-    )
+    Plan {
+        umask: request.umask,
+        ..plan_for(
+            server,
+            &request.cwd,
+            settings,
+            request.environment.clone(),
+            request.named.clone(),
+        )
+    }
 }
 
 /// As a host has it, or `srtctl start` in its place.
@@ -216,6 +221,8 @@ pub(crate) fn plan_for(
         settings: settings.or_else(|| server.settings.as_ref().map(PathBuf::from)),
         environment,
         named,
+        // Where there is no host to take it from.
+        umask: 0o022,
         restart: false,
     }
 }

@@ -38,15 +38,16 @@ pub(crate) async fn relay(
         control,
         stdin,
         stdout,
+        early,
         stderr,
         ..
     } = running;
-    let complaints = stderr.open();
+    let complaints = early.unwrap_or_else(|| stderr.open());
     let to_server = carry_in(&control, stdin, inbound, &outbound);
     let to_host = async {
         tokio::join!(
             carry_out(stdout, &outbound),
-            carry_complaints(complaints, &outbound, &control)
+            carry_complaints(complaints, &outbound)
         );
         // Output is at its end: every process that could write is gone, or closed its side.
         let end = control.ended().await;
@@ -121,15 +122,8 @@ async fn carry_out(mut stdout: pipe::Receiver, outbound: &mpsc::Sender<Outbound>
 async fn carry_complaints(
     mut complaints: mpsc::Receiver<Bytes>,
     outbound: &mpsc::Sender<Outbound>,
-    control: &Control,
 ) {
-    loop {
-        let next = tokio::select! {
-            next = complaints.recv() => next,
-            // The pump closes the channel when standard error ends, but it may have ended before we came.
-            _ = control.ended() => complaints.try_recv().ok(),
-        };
-        let Some(bytes) = next else { return };
+    while let Some(bytes) = complaints.recv().await {
         let _ = outbound.send(Outbound::Stderr(bytes)).await;
     }
 }

@@ -1,6 +1,7 @@
 //! Who runs: one actor a server, and what they share. No actor waits for another.
 
 mod launch;
+mod running;
 mod server;
 mod state;
 mod traffic;
@@ -13,7 +14,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use launch::{Control, LaunchEnd, Plan, Refused, Running, launch};
+pub(crate) use launch::{Plan, Refused, launch};
+pub(crate) use running::{Control, LaunchEnd, Running};
 pub(crate) use server::{Handle, Snapshot};
 pub(crate) use state::State;
 

@@ -6,7 +6,8 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Shared;
-use super::launch::{Control, LaunchEnd, Plan, Refused, Running, launch};
+use super::launch::{Plan, Refused, launch};
+use super::running::{Control, LaunchEnd, Running};
 use super::state::{Action, Machine, Observation, State};
 use crate::policies::Generation;
 
@@ -244,7 +245,11 @@ impl Actor {
                 self.generation = Some(running.control.generation.clone());
                 self.reason.clear();
                 self.watch(&running.control);
-                self.warm = Some(*running);
+                // Without a host standard error is the log's alone, and never waits.
+                self.warm = Some(Running {
+                    early: None,
+                    ..*running
+                });
                 self.answer_starts(&Ok(()));
             }
             // It came up after a stop: nobody wants it any more.

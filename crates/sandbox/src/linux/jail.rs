@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::sys::stat::Mode;
 
 use super::handshake::{Argument, Go, Report, Setup, receive, send};
@@ -105,7 +106,7 @@ fn usage() -> i32 {
 fn outside(stream: &UnixStream) -> Result<Infallible, Failure> {
     // The launch must not outlive the daemon. The parent is a thread that lives as long as the daemon does; if it
     // went before this call, the stream is at its end and `receive` says so.
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
         .map_err(failed(Step::Handshake, "PR_SET_PDEATHSIG"))?;
     let setup: Setup = receive(stream)
         .map_err(failed(Step::Handshake, "setup"))?
@@ -244,6 +245,16 @@ fn inside(stream: &UnixStream) -> Result<Infallible, Failure> {
         ));
     }
 
+    // What the server would have found bare: the host's mask, and no signal ignored or blocked. Rust's runtime
+    // ignores SIGPIPE, which an exec would hand on.
+    nix::sys::stat::umask(Mode::from_bits_truncate(go.umask & 0o777));
+    // SAFETY: SIG_DFL is no handler, so no code of ours can run in a signal's context.
+    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) }
+        .map_err(failed(Step::Exec, "SIGPIPE"))?;
+    SigSet::empty()
+        .thread_set_mask()
+        .map_err(failed(Step::Exec, "signal mask"))?;
+
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(failed(Step::Limits, "RLIMIT_CORE"))?;
     if let Some(files) = go.limits.file_descriptors {
         let (_, hard) =
@@ -260,8 +271,6 @@ fn inside(stream: &UnixStream) -> Result<Infallible, Failure> {
         setrlimit(Resource::RLIMIT_NOFILE, files, files)
             .map_err(failed(Step::Limits, "RLIMIT_NOFILE"))?;
     }
-    nix::sys::stat::umask(Mode::from_bits_truncate(go.umask));
-    default_signals().map_err(failed(Step::Exec, "signals"))?;
     // Landlock after the mounts are made, because it forbids mounting; seccomp last, because it forbids the rest.
     nix::sys::prctl::set_no_new_privs().map_err(failed(Step::Seccomp, "no_new_privs"))?;
     landlock::confine_writes(&go.writable)
@@ -282,19 +291,6 @@ fn inside(stream: &UnixStream) -> Result<Infallible, Failure> {
     send(stream, &Report::Executing, &[]).map_err(failed(Step::Handshake, "executing"))?;
     nix::unistd::execve(&program, &words, &environment)
         .map_err(failed(Step::Exec, &go.arguments[0]))
-}
-
-/// Gives every signal its default action and blocks none: an ignored one stays ignored across execve(2), and Rust's
-/// runtime, in this program as in the daemon, ignores SIGPIPE.
-fn default_signals() -> nix::Result<()> {
-    use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
-    for number in Signal::iterator() {
-        if !matches!(number, Signal::SIGKILL | Signal::SIGSTOP) {
-            // SAFETY: the default action is no handler: no code of ours runs in a signal's context.
-            unsafe { signal(number, SigHandler::SigDfl) }?;
-        }
-    }
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
 /// The program to execute: the first argument, or what PATH of the server's own environment has by that name

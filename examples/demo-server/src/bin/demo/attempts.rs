@@ -1,6 +1,8 @@
 //! What the host asks of the servers, what should come of it, and what did.
 
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rmcp::model::CallToolRequestParams;
@@ -9,6 +11,9 @@ use rmcp::{Peer, RoleClient, ServiceExt as _};
 use serde_json::{Value, json};
 
 use crate::stage::{SECRET, Stage};
+
+/// How long an entry may take to stand in the audit log.
+const RECORDED: Duration = Duration::from_secs(5);
 
 /// What should come of an attempt.
 enum Expected {
@@ -26,6 +31,8 @@ pub(crate) struct Attempt {
     tool: &'static str,
     arguments: Value,
     expected: Expected,
+    /// What its entry in the audit log is about; none where nothing is decided that could be recorded.
+    recorded: Option<String>,
     /// What a line of the effective policy that speaks of this attempt holds: its key, and a part of its value.
     rule: Option<(&'static str, String)>,
 }
@@ -55,11 +62,18 @@ fn attempt(
         tool,
         arguments,
         expected,
+        recorded: None,
         rule: None,
     }
 }
 
 impl Attempt {
+    /// The attempt must be in the audit log, as an allow or a deny of this.
+    fn recorded(mut self, subject: impl Into<String>) -> Self {
+        self.recorded = Some(subject.into());
+        self
+    }
+
     fn rule(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.rule = Some((key, value.into()));
         self
@@ -106,35 +120,48 @@ pub(crate) fn demo(stage: &Stage) -> Vec<Attempt> {
             "fetch_url",
             json!({ "url": format!("http://127.0.0.1:{allowed}/") }),
             Expected::Allowed("the allowed host says hello"),
-        ),
+        )
+        .recorded(format!("127.0.0.1:{allowed}")),
         attempt(
             format!("the same by a plain socket, 127.0.0.1:{allowed}"),
             "connect",
             json!({ "host": "127.0.0.1", "port": allowed }),
             Expected::Allowed("connected"),
-        ),
+        )
+        .recorded(format!("127.0.0.1:{allowed}")),
         attempt(
             "fetch another host through the proxy",
             "fetch_url",
             json!({ "url": "http://tracker.example.com/" }),
             Expected::Refused,
-        ),
+        )
+        .recorded("tracker.example.com:80"),
+        // Addresses kept for documentation: nobody has them.
         attempt(
-            format!("a plain socket to 127.0.0.1:{other}"),
-            "connect",
-            json!({ "host": "127.0.0.1", "port": other }),
+            "fetch an address literal, 203.0.113.5",
+            "fetch_url",
+            json!({ "url": "http://203.0.113.5/" }),
             Expected::Refused,
-        ),
+        )
+        .recorded("203.0.113.5:80"),
         attempt(
-            format!("an address literal, 127.0.0.2:{allowed}"),
+            "a plain socket to 203.0.113.5:443",
             "connect",
-            json!({ "host": "127.0.0.2", "port": allowed }),
+            json!({ "host": "203.0.113.5", "port": 443 }),
             Expected::Refused,
-        ),
+        )
+        .recorded("203.0.113.5:443"),
         attempt(
             "look up another host's name",
             "connect",
             json!({ "host": "tracker.example.com", "port": 443 }),
+            Expected::Refused,
+        )
+        .recorded("tracker.example.com"),
+        attempt(
+            format!("a plain socket to 127.0.0.1:{other} of this machine"),
+            "connect",
+            json!({ "host": "127.0.0.1", "port": other }),
             Expected::Refused,
         ),
         attempt(
@@ -180,8 +207,13 @@ pub(crate) async fn drive(
 ) -> anyhow::Result<Vec<Outcome>> {
     let mut command = tokio::process::Command::from(stage.command("srt"));
     command.args(["--name", server]);
+    // What the server says to a person would stand in the middle of the table; srtctl logs has it.
+    let (transport, _) = TokioChildProcess::builder(command)
+        .stderr(Stdio::null())
+        .spawn()
+        .context("cannot start srt")?;
     let client = ()
-        .serve(TokioChildProcess::new(command).context("cannot start srt")?)
+        .serve(transport)
         .await
         .with_context(|| format!("{server} does not answer through srt"))?;
     let lines = stage.json(&["policy", "show", server])?;
@@ -189,14 +221,20 @@ pub(crate) async fn drive(
     for attempt in attempts {
         let before = newest(stage)?;
         let (text, good) = call(client.peer(), attempt).await?;
-        let recorded = recorded(stage, server, before)?;
+        let recorded = match &attempt.recorded {
+            Some(subject) => recorded(stage, server, before, subject).await?,
+            None => None,
+        };
+        let logged = attempt.recorded.is_none() || recorded.is_some();
         outcomes.push(Outcome {
             title: attempt.title.clone(),
-            policy: recorded
-                .or_else(|| stated(&lines, attempt))
-                .unwrap_or_else(|| default(attempt)),
-            happened: text,
-            good,
+            policy: match recorded {
+                Some(text) => text,
+                None if !logged => "NOT IN THE AUDIT LOG".to_owned(),
+                None => stated(stage, &lines, attempt).unwrap_or_else(|| default(attempt)),
+            },
+            happened: stage.shorten(&text),
+            good: good && logged,
         });
     }
     client.cancel().await?;
@@ -255,44 +293,57 @@ fn newest(stage: &Stage) -> anyhow::Result<u64> {
         .unwrap_or(0))
 }
 
-/// What the audit log says of an attempt that was just made: its allow or deny, with the rule.
-fn recorded(stage: &Stage, server: &str, before: u64) -> anyhow::Result<Option<String>> {
-    let entries = stage.json(&["audit", "--server", server])?;
-    let found = entries.as_array().into_iter().flatten().find(|entry| {
-        entry["seq"].as_u64() > Some(before)
-            && matches!(entry["kind"].as_str(), Some("allow" | "deny"))
-    });
-    Ok(found.map(|entry| {
-        let mut text = format!(
-            "{} {}",
-            entry["kind"].as_str().unwrap_or_default(),
-            entry["subject"].as_str().unwrap_or_default()
-        );
-        if let Some(rule) = entry["detail"]["rule"].as_str() {
-            text.push_str(": ");
-            text.push_str(rule);
+/// What the audit log says of an attempt that was just made: its allow or deny, with the rule. An allowed flow is
+/// recorded at its end, so it is waited for.
+async fn recorded(
+    stage: &Stage,
+    server: &str,
+    before: u64,
+    subject: &str,
+) -> anyhow::Result<Option<String>> {
+    let start = Instant::now();
+    loop {
+        let entries = stage.json(&["audit", "--server", server])?;
+        let found = entries.as_array().into_iter().flatten().find(|entry| {
+            entry["seq"].as_u64() > Some(before)
+                && entry["subject"] == subject
+                && matches!(entry["kind"].as_str(), Some("allow" | "deny"))
+        });
+        if let Some(entry) = found {
+            let kind = entry["kind"].as_str().unwrap_or_default();
+            let why = ["rule", "reason"]
+                .iter()
+                .find_map(|key| entry["detail"][key].as_str())
+                .unwrap_or(subject);
+            return Ok(Some(stage.shorten(&format!("{kind}: {why}"))));
         }
-        text
-    }))
+        if start.elapsed() > RECORDED {
+            return Ok(None);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The line of the effective policy that speaks of an attempt.
-fn stated(policy: &Value, attempt: &Attempt) -> Option<String> {
+fn stated(stage: &Stage, policy: &Value, attempt: &Attempt) -> Option<String> {
     let (key, part) = attempt.rule.as_ref()?;
     let line = policy["lines"].as_array()?.iter().find(|line| {
         line["key"] == *key && line["value"].as_str().is_some_and(|v| v.contains(part))
     })?;
-    Some(format!(
-        "{key} {} ({})",
-        line["value"].as_str()?,
-        line["file"].as_str().unwrap_or("built-in")
-    ))
+    let file = line["file"].as_str().unwrap_or("built-in");
+    let place = match line["line"].as_u64() {
+        None | Some(0) => file.to_owned(),
+        Some(number) => format!("{file}:{number}"),
+    };
+    let value = line["value"].as_str()?;
+    Some(stage.shorten(&format!("{key}: {value} ({place})")))
 }
 
 /// What holds where no line speaks of an attempt.
 fn default(attempt: &Attempt) -> String {
     match (attempt.tool, &attempt.expected) {
         ("list_environment", _) => "not among the variables that pass".to_owned(),
+        ("connect", Expected::Refused) => "loopback inside is the sandbox's own".to_owned(),
         ("write_file", Expected::Refused) => "in no allowWrite".to_owned(),
         (_, Expected::Allowed(_)) => "in no denyRead".to_owned(),
         _ => "no rule allows it".to_owned(),

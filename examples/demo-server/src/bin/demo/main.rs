@@ -113,7 +113,7 @@ async fn show(stage: &Stage, arguments: &Arguments) -> anyhow::Result<bool> {
     print!("{}", table.render(paint));
 
     println!("\n{}", paint.bold("What srtctl audit recorded"));
-    print!("{}", stage.ctl(&["audit"], &[])?);
+    print!("{}", stage.shorten(&stage.ctl(&["audit"], &[])?));
 
     let wrong = outcomes.iter().filter(|o| !o.as_expected()).count();
     println!(

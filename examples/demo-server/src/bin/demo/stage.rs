@@ -108,6 +108,11 @@ impl Stage {
         self.home().join(".srt-settings.json")
     }
 
+    /// A text with the temporary home written as a person writes a home.
+    pub(crate) fn shorten(&self, text: &str) -> String {
+        text.replace(&*self.home().to_string_lossy(), "~")
+    }
+
     pub(crate) fn policy_text(&self) -> &str {
         &self.policy
     }
