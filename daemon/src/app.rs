@@ -119,11 +119,14 @@ fn private_folder(path: &Path) -> anyhow::Result<()> {
 fn stop_on_signals(shared: &Arc<Shared>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    // The terminal went away: what runs is to end in order then, too.
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let shutdown = shared.shutdown.clone();
     shared.tracker.spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
             () = shutdown.cancelled() => {}
         }
         shutdown.cancel();

@@ -101,6 +101,8 @@ fn serve(arguments: &Arguments) -> anyhow::Result<u8> {
         }
     }
     if arguments.background {
+        // Nothing is open yet but what the host that happened to start us forgot to close.
+        srt_runtime::process::close_inherited();
         // Fails where we lead a process group already; then whoever started us has taken care of it.
         let _ = rustix::process::setsid();
     }

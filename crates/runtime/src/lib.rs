@@ -12,10 +12,12 @@ mod stubs;
 
 pub use denial::FileDenial;
 pub use environment::server_environment;
-pub use lower::{Lowered, Place, TEMP_INSIDE, lower};
+pub use lower::{LooseLink, Lowered, Place, TEMP_INSIDE, lower};
 pub use manager::{
     Config, Launch, LaunchRequest, PreparedLaunch, RuntimeError, SandboxManager, Unstarted,
 };
+
+pub use stubs::is_stub;
 
 pub use srt_egress::{Event, FrontEnd};
 pub use srt_sandbox::support::{Check, Status};
@@ -28,5 +30,5 @@ pub fn doctor(tools: &Tools) -> Vec<Check> {
 
 /// A process and when it started: a pid that cannot be mistaken for another's.
 pub mod process {
-    pub use srt_sandbox::process::{is_alive, kill_if};
+    pub use srt_sandbox::process::{close_inherited, is_alive, kill_if};
 }

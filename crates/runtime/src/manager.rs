@@ -15,7 +15,7 @@ use crate::caches;
 use crate::denial::{FileDenial, explain};
 use crate::disk::Disk;
 use crate::folder::{self, Folder};
-use crate::lower::{Place, lower};
+use crate::lower::{LooseLink, Place, lower};
 use crate::server_environment;
 use crate::stubs::{Held, Stubs};
 
@@ -52,6 +52,16 @@ pub enum RuntimeError {
     Stub {
         /// What the system said.
         source: io::Error,
+    },
+    /// A link that the server could replace stands between a rule and its path.
+    #[error(
+        "{} is a symbolic link in a folder that the server may write, so it could replace it, and {rule:?} would no longer hold\nhint: allow writing in narrower folders, or put a file or folder in the link's place", link.display()
+    )]
+    LooseLink {
+        /// The link.
+        link: PathBuf,
+        /// The rule's path, as written.
+        rule: String,
     },
     /// The working directory cannot be used.
     #[error("the working directory {} {why}\nhint: --cwd chooses another", path.display())]
@@ -145,9 +155,16 @@ impl SandboxManager {
             &request.policy,
             &request.cwd,
             &temp,
-            |path| disk.place(path),
+            |path| match self.stubs.holds(path) {
+                true => Place::Absent,
+                false => disk.place(path),
+            },
             |path| disk.resolve(path),
+            links,
         );
+        if let Some(LooseLink { link, rule }) = lowered.loose.into_iter().next() {
+            return Err(RuntimeError::LooseLink { link, rule });
+        }
         let files = request
             .policy
             .filesystem
@@ -318,7 +335,9 @@ impl Launch {
         if let Some(egress) = self.egress {
             egress.shutdown().await;
         }
-        drop(self.belongings);
+        // A server may have left a million files.
+        let belongings = self.belongings;
+        let _ = tokio::task::spawn_blocking(move || drop(belongings)).await;
     }
 }
 
@@ -346,6 +365,35 @@ fn bad_cwd(path: &Path, why: &'static str) -> RuntimeError {
     }
 }
 
+/// The links that a path leads through, each by its place without links.
+fn links(path: &Path) -> Vec<PathBuf> {
+    /// As many as the kernel follows (path_resolution(7)).
+    const MOST: usize = 40;
+    let mut found = Vec::new();
+    let mut here = PathBuf::from("/");
+    let mut rest: Vec<PathBuf> = path.iter().rev().map(PathBuf::from).collect();
+    while let Some(part) = rest.pop() {
+        match part.to_str() {
+            Some("/") => here = PathBuf::from("/"),
+            Some(".") => {}
+            Some("..") => {
+                here.pop();
+            }
+            _ => {
+                let there = here.join(&part);
+                match std::fs::read_link(&there) {
+                    Ok(target) if found.len() < MOST => {
+                        rest.extend(target.iter().rev().map(PathBuf::from));
+                        found.push(there);
+                    }
+                    _ => here = there,
+                }
+            }
+        }
+    }
+    found
+}
+
 /// On Linux each sandbox has listeners that nobody else can reach, and needs no token.
 #[cfg(target_os = "linux")]
 fn token() -> Option<String> {
@@ -354,4 +402,26 @@ fn token() -> Option<String> {
 #[cfg(not(target_os = "linux"))]
 fn token() -> Option<String> {
     Some(Uuid::new_v4().simple().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn every_link_on_the_way_is_found_where_it_really_is() {
+        let top = tempfile::tempdir().unwrap();
+        let top = top.path().canonicalize().unwrap();
+        std::fs::create_dir_all(top.join("real/deep")).unwrap();
+        symlink("real", top.join("one")).unwrap();
+        symlink("../deep/nowhere", top.join("real/deep/two")).unwrap();
+        symlink(top.join("loop"), top.join("loop")).unwrap();
+        assert_eq!(links(&top.join("real/deep")), [] as [PathBuf; 0]);
+        assert_eq!(
+            links(&top.join("one/deep/two/x")),
+            [top.join("one"), top.join("real/deep/two")]
+        );
+        assert_eq!(links(&top.join("loop")).len(), 40);
+    }
 }

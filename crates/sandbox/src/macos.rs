@@ -205,6 +205,19 @@ pub mod process {
         }
     }
 
+    /// Closes every descriptor but standard input, output and error, which whoever started us left open by mistake.
+    ///
+    /// For the first line of `main`, before anything is opened.
+    pub fn close_inherited() {
+        // SAFETY: getdtablesize(2) and close(2) take no pointers. Called before this process opened anything, there
+        // is no owner in it whose descriptor is closed.
+        unsafe {
+            for fd in 3..libc::getdtablesize() {
+                libc::close(fd);
+            }
+        }
+    }
+
     /// Without a start time no pid is trusted: false.
     pub fn is_alive(_pid: u32, _start_time: u64) -> bool {
         false

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::handshake::Argument;
-use crate::{Access, LaunchError, SandboxSpec};
+use crate::{Access, LaunchError, SandboxSpec, Step};
 
 /// What stands at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,13 +64,30 @@ pub(crate) fn arguments(
     plan.words(&["--unshare-cgroup-try", "--die-with-parent", "--new-session"]);
     // For a caller that is root bubblewrap would keep all capabilities of the namespace.
     plan.words(&["--cap-drop", "ALL"]);
-    plan.words(&["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]);
-
+    let root = spec.files.iter().find(|rule| rule.path == Path::new("/"));
     let mut hidden_folders = Vec::new();
+    match root.map_or(Access::Read, |rule| rule.access) {
+        Access::Read => plan.words(&["--ro-bind", "/", "/"]),
+        Access::ReadWrite => plan.words(&["--bind", "/", "/"]),
+        // bubblewrap begins with an empty root.
+        Access::None => hidden_folders.push("/".to_owned()),
+    }
+    plan.words(&["--dev", "/dev", "--proc", "/proc"]);
+
     for (index, rule) in spec.files.iter().enumerate() {
         let path = text(&rule.path)?;
+        if path == "/" || rule.access != Access::None && is_own(&rule.path) {
+            continue;
+        }
         match (rule.access, kind(&rule.path)) {
-            (_, Kind::Absent) => {}
+            // It was there a moment ago. Without it a rule would be lost, and when it comes back it is too late.
+            (_, Kind::Absent) => {
+                return Err(LaunchError::Failed {
+                    step: Step::Mounts,
+                    errno: libc::ENOENT,
+                    message: format!("{path} vanished while the sandbox was being built"),
+                });
+            }
             (Access::Read, _) => plan.words(&["--ro-bind", path, path]),
             (Access::ReadWrite, _) => plan.words(&["--bind", path, path]),
             (Access::None, Kind::File) => {
@@ -105,6 +122,12 @@ pub(crate) fn arguments(
         plan.words(&["--remount-ro", folder]);
     }
     Ok(plan.arguments)
+}
+
+/// Whether a sandbox has a path of its own, which no rule replaces by the host's: the host's processes are in its
+/// `/proc`, its devices in its `/dev`. What is below `/dev` can be opened by name.
+fn is_own(path: &Path) -> bool {
+    path.starts_with("/proc") || path == Path::new("/dev")
 }
 
 /// What stands at a path of the host.
@@ -169,8 +192,12 @@ mod tests {
             })
             .collect::<Vec<_>>()
             .join(" ");
-        let (_, files) = got.split_once("--proc /proc ").unwrap();
-        assert_eq!(files, expected);
+        let (_, files) = got.split_once("--cap-drop ALL ").unwrap();
+        let expected = match expected.split_once(" own ") {
+            None => format!("--ro-bind / / --dev /dev --proc /proc {expected}"),
+            Some((root, rest)) => format!("{root} --dev /dev --proc /proc {rest}"),
+        };
+        assert_eq!(files.trim(), expected.trim());
     }
 
     #[test]
@@ -194,5 +221,46 @@ mod tests {
             "--perms 0111 --tmpfs /home --ro-bind /home/u/p /home/u/p --perms 0000 --tmpfs /root --perms 0111 --tmpfs /run \
              --bind /h/tmp /run/srt/tmp --remount-ro /run --remount-ro /root --remount-ro /home",
         );
+    }
+
+    #[test]
+    fn whatever_a_rule_says_proc_and_dev_are_the_sandboxes_own() {
+        check(
+            &[
+                ("/", Access::ReadWrite),
+                ("/dev", Access::ReadWrite),
+                ("/dev/dri", Access::ReadWrite),
+                ("/proc/1", Access::Read),
+            ],
+            "--bind / / own --bind /dev/dri /dev/dri --bind /h/tmp /run/srt/tmp",
+        );
+        check(
+            &[
+                ("/", Access::None),
+                ("/proc", Access::None),
+                ("/usr", Access::Read),
+            ],
+            " own --perms 0000 --tmpfs /proc --ro-bind /usr /usr --bind /h/tmp /run/srt/tmp --remount-ro /proc --remount-ro /",
+        );
+    }
+
+    #[test]
+    fn a_rule_whose_path_vanished_is_not_forgotten() {
+        let spec = SandboxSpec {
+            files: vec![PathRule {
+                path: "/gone".into(),
+                access: Access::Read,
+            }],
+            temp: TempFolder {
+                host: "/h/tmp".into(),
+                inside: "/run/srt/tmp".into(),
+            },
+            network: NetworkSpec::default(),
+            limits: Limits::default(),
+            allow_unix_sockets: false,
+            overlays: Vec::new(),
+        };
+        let error = arguments(&spec, |_| Kind::Absent, &[]).unwrap_err();
+        assert!(error.to_string().contains("/gone vanished"), "{error}");
     }
 }
