@@ -69,6 +69,7 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
         .await?;
     tracing::info!(socket = %paths.socket.display(), version, pid = std::process::id(), "ready");
 
+    shared.manager.make_ready();
     stop_on_signals(&shared)?;
     let closing = CancellationToken::new();
     let serving = tokio::spawn(
@@ -78,6 +79,7 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
 
     shared.shutdown.cancelled().await;
     tracing::info!("stopping");
+    shared.manager.stand_down();
     // Nothing new begins from here on; what runs is ended, and hosts are told.
     let stopped = tokio::time::timeout(
         DEADLINE,

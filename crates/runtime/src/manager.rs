@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use srt_egress::{Egress, Event, Listeners, Resolve, SystemResolver};
 use srt_policy::{FilesystemPolicy, NetworkPolicy, Policy};
-use srt_sandbox::{Command, Exit, LaunchError, Prepared, Processes, Sandbox, Stdio, Tools};
+use srt_sandbox::{
+    Command, Exit, LaunchError, Prepared, Processes, Sandbox, SandboxSpec, Seed, Stdio, Step, Tools,
+};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
@@ -104,6 +106,8 @@ pub struct LaunchRequest {
 pub struct SandboxManager {
     config: Config,
     stubs: Stubs,
+    /// A helper that has made its namespaces already: taken by the next launch, replaced after it.
+    spare: Arc<Mutex<Option<Seed>>>,
 }
 
 impl SandboxManager {
@@ -122,6 +126,7 @@ impl SandboxManager {
         Ok(Self {
             config,
             stubs: Stubs::default(),
+            spare: Arc::default(),
         })
     }
 
@@ -191,7 +196,7 @@ impl SandboxManager {
         belongings.stubs = Some(self.stubs.hold(&lowered.stubs).map_err(stub)?);
 
         let temp_inside = lowered.spec.temp.inside.display().to_string();
-        let mut prepared = Prepared::new(lowered.spec, &self.config.tools).await?;
+        let mut prepared = self.prepared(lowered.spec).await?;
         let (network, policy) = watch::channel(Arc::new(request.policy.network.clone()));
         let mut config = srt_egress::Config::new(policy, request.events);
         config.resolver = Arc::new(SystemResolver) as Arc<dyn Resolve>;
@@ -238,6 +243,53 @@ impl SandboxManager {
             denials: request.denials,
             left_out: selection.left_out,
         })
+    }
+
+    /// Makes the next launch's namespaces ahead of it. Without it, or where it fails, a launch makes its own.
+    pub fn make_ready(&self) {
+        let (spare, tools) = (self.spare.clone(), self.config.tools.clone());
+        tokio::spawn(async move {
+            if spare
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_some()
+            {
+                return;
+            }
+            if let Ok(seed) = Seed::plant(&tools).await {
+                *spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(seed);
+            }
+        });
+    }
+
+    /// Takes down what was made ahead.
+    pub fn stand_down(&self) {
+        drop(self.take_spare());
+    }
+
+    fn take_spare(&self) -> Option<Seed> {
+        self.spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// A sandbox from the spare helper, else from a new one. Once more with a new one where the spare has died
+    /// meanwhile, or a port that policy names is the very one that a helper was given for its own.
+    async fn prepared(&self, spec: SandboxSpec) -> Result<Prepared, LaunchError> {
+        let tools = &self.config.tools;
+        if let Some(seed) = self.take_spare()
+            && let Ok(prepared) = Prepared::new(seed, spec.clone(), tools).await
+        {
+            return Ok(prepared);
+        }
+        let seed = Seed::plant(tools).await?;
+        match Prepared::new(seed, spec.clone(), tools).await {
+            Err(error) if error.step() == Some(Step::Listeners) => {
+                Prepared::new(Seed::plant(tools).await?, spec, tools).await
+            }
+            other => other,
+        }
     }
 }
 

@@ -30,12 +30,26 @@ pub struct Prepared {
     socks: SocketAddr,
 }
 
+/// The beginning of a sandbox: nothing, on macOS.
+#[derive(Debug)]
+pub struct Seed(());
+
+impl Seed {
+    /// Nothing has to be done ahead.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn plant(_tools: &Tools) -> Result<Self, LaunchError> {
+        Ok(Self(()))
+    }
+}
+
 impl Prepared {
     /// Builds the sandbox that `spec` asks for.
     ///
     /// # Errors
     /// When a listener cannot be opened.
-    pub async fn new(spec: SandboxSpec, _tools: &Tools) -> Result<Self, LaunchError> {
+    pub async fn new(_seed: Seed, spec: SandboxSpec, _tools: &Tools) -> Result<Self, LaunchError> {
         let listen = || -> io::Result<(TcpListener, SocketAddr)> {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             listener.set_nonblocking(true)?;

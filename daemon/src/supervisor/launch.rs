@@ -252,6 +252,7 @@ async fn attempt(shared: &Arc<Shared>, plan: &Plan) -> Result<Running, Refused> 
         }
     };
     step("started");
+    shared.manager.make_ready();
     let processes = launch.processes().clone();
     let (stop, ordered) = watch::channel(None);
     let (end, ended) = watch::channel(None);

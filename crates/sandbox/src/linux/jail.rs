@@ -20,7 +20,7 @@ use nix::unistd::{ForkResult, fork, pipe2};
 
 use super::handshake::{Argument, Go, Report, Setup, receive, send};
 use super::{landlock, listeners, netns, notify, seccomp};
-use crate::{NetworkSpec, Overlay, Step};
+use crate::{Overlay, Step};
 
 /// A failed step.
 struct Failure {
@@ -111,6 +111,9 @@ fn outside(stream: &UnixStream) -> Result<Infallible, Failure> {
     // went before this call, the stream is at its end and `receive` says so.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
         .map_err(failed(Step::Handshake, "PR_SET_PDEATHSIG"))?;
+    // Nothing up to the next message depends on the launch: it is done ahead of it.
+    enter_network()?;
+    let mut opened = listeners::open_standard().map_err(failed(Step::Listeners, "listen"))?;
     let setup: Setup = receive(stream)
         .map_err(failed(Step::Handshake, "setup"))?
         .ok_or_else(|| Failure {
@@ -119,15 +122,17 @@ fn outside(stream: &UnixStream) -> Result<Infallible, Failure> {
             message: "the daemon is gone".into(),
         })?
         .message;
-
-    enter_network(!setup.overlays.is_empty())?;
-    let opened = listeners::open(&setup.network).map_err(failed(Step::Listeners, "listen"))?;
+    listeners::open_named(&mut opened, &setup.network)
+        .map_err(failed(Step::Listeners, "listen"))?;
     let report = Report::Listening {
         labels: opened.labels.clone(),
         partial: opened.partial.clone(),
     };
     send(stream, &report, &opened.fds()).map_err(failed(Step::Handshake, "listeners"))?;
     // Ours are closed by the exec; the daemon alone accepts.
+    if !setup.overlays.is_empty() {
+        unshare(CloneFlags::CLONE_NEWNS).map_err(failed(Step::Overlay, "unshare"))?;
+    }
     for overlay in &setup.overlays {
         mount_overlay(overlay)?;
     }
@@ -250,17 +255,14 @@ fn first_of_its_namespace() -> Result<(), Failure> {
     }
 }
 
-/// Enters a user and a network namespace of our own, in which every address is local; for children a pid namespace;
-/// and where something is to be mounted, a mount namespace.
-fn enter_network(mounts: bool) -> Result<(), Failure> {
+/// Enters a user and a network namespace of our own, in which every address is local; and for children a pid
+/// namespace.
+fn enter_network() -> Result<(), Failure> {
     // A user namespace comes first: it owns the network namespace, and so gives CAP_NET_ADMIN over it. It cannot
     // be bubblewrap's, which makes a second one inside the first.
     let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
-    let mut namespaces =
+    let namespaces =
         CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID;
-    if mounts {
-        namespaces |= CloneFlags::CLONE_NEWNS;
-    }
     unshare(namespaces).map_err(failed(Step::UserNamespace, "unshare"))?;
     // The map of groups needs setgroups switched off first (user_namespaces(7)). The files belong to root while
     // we are not dumpable, so for these three writes we are.
@@ -278,9 +280,8 @@ fn enter_network(mounts: bool) -> Result<(), Failure> {
 
 /// Stage 1 without a launch, for `doctor`: says whether every port is captured, or what failed.
 fn probe() -> i32 {
-    let tried = enter_network(true).and_then(|()| {
-        listeners::open(&NetworkSpec::default()).map_err(failed(Step::Listeners, "listen"))
-    });
+    let tried = enter_network()
+        .and_then(|()| listeners::open_standard().map_err(failed(Step::Listeners, "listen")));
     match tried {
         Ok(opened) => {
             match opened.partial {

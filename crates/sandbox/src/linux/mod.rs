@@ -51,19 +51,22 @@ pub struct Prepared {
     spec: SandboxSpec,
 }
 
-impl Prepared {
-    /// Builds the sandbox that `spec` asks for.
+/// The beginning of a sandbox: a helper that has made its namespaces and waits to be told what for.
+///
+/// Dropping it takes it down.
+#[derive(Debug)]
+pub struct Seed {
+    child: Child,
+    stream: UnixStream,
+    complaints: std::fs::File,
+}
+
+impl Seed {
+    /// Starts a helper. What goes wrong with its namespaces is told by [`Prepared::new`].
     ///
     /// # Errors
-    /// The step that failed, with its remedy. Nothing is left behind.
-    pub async fn new(spec: SandboxSpec, tools: &Tools) -> Result<Self, LaunchError> {
-        let arguments = mounts::arguments(&spec, mounts::kind, &mounts::name_files())?;
-        let setup = Setup {
-            network: spec.network.clone(),
-            overlays: spec.overlays.clone(),
-            bwrap: tools.bwrap.clone(),
-            arguments,
-        };
+    /// When it cannot be started.
+    pub async fn plant(tools: &Tools) -> Result<Self, LaunchError> {
         let spawn = |error: &io::Error| LaunchError::io(Step::Spawn, tools.jail.display(), error);
         let (ours, theirs) = UnixStream::pair().map_err(|error| spawn(&error))?;
         nix::sys::socket::setsockopt(&ours, nix::sys::socket::sockopt::PassCred, &true)
@@ -86,17 +89,41 @@ impl Prepared {
         let child = spawner::spawn(command)
             .await
             .map_err(|error| spawn(&error))?;
-        let mut complaints = std::fs::File::from(complaints);
+        Ok(Self {
+            child,
+            stream: ours,
+            complaints: complaints.into(),
+        })
+    }
+}
 
+impl Prepared {
+    /// Builds the sandbox that `spec` asks for.
+    ///
+    /// # Errors
+    /// The step that failed, with its remedy. Nothing is left behind.
+    pub async fn new(seed: Seed, spec: SandboxSpec, tools: &Tools) -> Result<Self, LaunchError> {
+        let arguments = mounts::arguments(&spec, mounts::kind, &mounts::name_files())?;
+        let setup = Setup {
+            network: spec.network.clone(),
+            overlays: spec.overlays.clone(),
+            bwrap: tools.bwrap.clone(),
+            arguments,
+        };
+        let Seed {
+            child,
+            stream,
+            mut complaints,
+        } = seed;
         let (stream, complaints, report) = blocking(move || {
-            let answer = handshake::send(&ours, &setup, &[])
-                .and_then(|()| handshake::receive::<Report>(&ours));
-            let answer = match answer {
-                Ok(Some(received)) => Ok(received),
-                Ok(None) => Err(silence(Step::Handshake, &mut complaints)),
-                Err(error) => Err(broken(&error)),
+            let sent = handshake::send(&stream, &setup, &[]);
+            // A helper that failed has said so before it went, and cannot be sent anything.
+            let answer = match (handshake::receive::<Report>(&stream), sent) {
+                (Ok(Some(received)), _) => Ok(received),
+                (Ok(None), _) => Err(silence(Step::Handshake, &mut complaints)),
+                (Err(_), Err(error)) | (Err(error), Ok(())) => Err(broken(&error)),
             };
-            (ours, complaints, answer)
+            (stream, complaints, answer)
         })
         .await?;
         let received = report?;
