@@ -34,12 +34,17 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
     // The socket first: whoever waits for a daemon waits for it, and a second daemon must not touch the state.
     let (socket, listener) = Socket::bind(&paths.socket)?;
     private_folder(&paths.state)?;
+    // There before any server could make it: what is in it is a server's next policy.
+    if let Err(error) = private_folder(&paths.config.join("servers")) {
+        tracing::warn!(%error, "cannot make the configuration folder");
+    }
     let _state = Lock::take(&paths.state.join("srtd.lock"), &paths.state)?;
     let store = Store::open(&paths.database()).await?;
     Supervisor::sweep(&store).await?;
     let manager = SandboxManager::new(Config {
         tools,
         launches: paths.launches(),
+        home: paths.home.clone(),
     })
     .with_context(|| format!("cannot clean up {}", paths.launches().display()))?;
     let shared = Arc::new(Shared {
@@ -64,6 +69,7 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
         .await?;
     tracing::info!(socket = %paths.socket.display(), version, pid = std::process::id(), "ready");
 
+    shared.manager.make_ready();
     stop_on_signals(&shared)?;
     let closing = CancellationToken::new();
     let serving = tokio::spawn(
@@ -73,6 +79,7 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
 
     shared.shutdown.cancelled().await;
     tracing::info!("stopping");
+    shared.manager.stand_down();
     // Nothing new begins from here on; what runs is ended, and hosts are told.
     let stopped = tokio::time::timeout(
         DEADLINE,
@@ -114,11 +121,14 @@ fn private_folder(path: &Path) -> anyhow::Result<()> {
 fn stop_on_signals(shared: &Arc<Shared>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    // The terminal went away: what runs is to end in order then, too.
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let shutdown = shared.shutdown.clone();
     shared.tracker.spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
             () = shutdown.cancelled() => {}
         }
         shutdown.cancel();

@@ -1,10 +1,13 @@
 //! What needs no running daemon: `srtd check` and `srtd doctor`, for srtctl to show.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use srt_policy::{Diagnostic, Facts, Severity, Source, compile};
 use srt_runtime::{Status, Tools, doctor};
+
+use crate::policies::open_settings;
 
 /// Checks settings files; whether all can be used.
 ///
@@ -22,7 +25,14 @@ pub fn check(files: &[PathBuf], home: &Path, cwd: &Path) -> (Value, bool) {
 }
 
 fn check_one(path: &Path, facts: &Facts) -> Value {
-    let text = match std::fs::read_to_string(path) {
+    let read = || {
+        let mut text = String::new();
+        // One more than the compiler takes: it then says so.
+        let file = open_settings(path)?;
+        file.take((1 << 20) + 1).read_to_string(&mut text)?;
+        Ok::<_, std::io::Error>(text)
+    };
+    let text = match read() {
         Ok(text) => text,
         Err(error) => {
             let finding = json!({

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::{Stream, StreamExt as _};
@@ -56,8 +57,8 @@ impl Drop for Socket {
 /// Connections of our own user; others are turned away and logged.
 pub(crate) fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStream>> {
     let us = rustix::process::getuid().as_raw();
-    UnixListenerStream::new(listener).filter_map(move |connection| {
-        std::future::ready(match connection {
+    UnixListenerStream::new(listener).filter_map(move |connection| async move {
+        match connection {
             Ok(stream) => match stream.peer_cred() {
                 Ok(peer) if peer.uid() == us => Some(Ok(stream)),
                 Ok(peer) => {
@@ -71,10 +72,11 @@ pub(crate) fn connections(listener: UnixListener) -> impl Stream<Item = io::Resu
             },
             Err(error) => {
                 // Out of descriptors, for instance: the next may work, and one that cannot be accepted is not
-                // the end of the others.
+                // the end of the others. It needs a moment, or this would spin and fill the log.
                 tracing::error!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 None
             }
-        })
+        }
     })
 }

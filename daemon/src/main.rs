@@ -101,11 +101,17 @@ fn serve(arguments: &Arguments) -> anyhow::Result<u8> {
         }
     }
     if arguments.background {
+        // Nothing is open yet but what the host that happened to start us forgot to close.
+        srt_runtime::process::close_inherited();
         // Fails where we lead a process group already; then whoever started us has taken care of it.
         let _ = rustix::process::setsid();
     }
     // What we make is ours alone, whatever the umask of who started us.
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    // A launch takes about fifteen; the usual soft limit of 1024 would end at some sixty of them.
+    if let Err(error) = srt_runtime::raise_descriptor_limit() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     let paths = Paths::from_process()?;
     // The folder that we were started in may be one that somebody wants to unmount.
     std::env::set_current_dir("/").context("cannot enter /")?;

@@ -1,7 +1,8 @@
 //! Finding, reading and compiling settings files, and numbering what they say.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -179,15 +180,76 @@ fn read(path: &Path) -> Result<Option<Source>, PolicyError> {
         path: path.to_owned(),
         source,
     };
-    match std::fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-        Ok(meta) if meta.len() > LONGEST => return Err(PolicyError::TooLong { path: path.into() }),
-        Ok(_) => {}
+    let mut file = match open_settings(path) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(None);
+        }
+        other => other.map_err(failed)?,
+    };
+    // It stands in the way of a server that would write there, and says nothing.
+    if srt_runtime::is_stub(path) {
+        return Ok(None);
     }
-    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let mut text = String::new();
+    (&mut file)
+        .take(LONGEST + 1)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    if text.len() as u64 > LONGEST {
+        return Err(PolicyError::TooLong { path: path.into() });
+    }
     Ok(Some(Source {
         path: path.to_owned(),
         text,
     }))
+}
+
+/// Opens a settings file, and nothing else: a FIFO would hold up its reader for ever, a device never end.
+pub(crate) fn open_settings(path: &Path) -> io::Result<std::fs::File> {
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+        .open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() {
+        Ok(file)
+    } else if meta.is_dir() {
+        Err(io::ErrorKind::IsADirectory.into())
+    } else {
+        Err(io::Error::other("it is not a file"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_is_read_and_only_so_much_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        for path in [&fifo, folder.path(), Path::new("/dev/zero")] {
+            assert!(matches!(read(path), Err(PolicyError::Read { .. })));
+        }
+        let file = folder.path().join("file");
+        std::fs::write(&file, vec![b' '; 1 + (1 << 20)]).unwrap();
+        assert!(matches!(read(&file), Err(PolicyError::TooLong { .. })));
+        std::fs::write(&file, "{}").unwrap();
+        assert_eq!(read(&file).unwrap().unwrap().text, "{}");
+        assert!(read(&folder.path().join("none")).unwrap().is_none());
+        assert!(read(&file.join("below")).unwrap().is_none());
+    }
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use srt_sandbox::Overlay;
+
 use crate::stubs;
 
 const STUBS: &str = "stubs.json";
@@ -35,6 +37,21 @@ impl Folder {
     /// The temporary folder.
     pub(crate) fn temp(&self) -> PathBuf {
         self.path.join(TEMP)
+    }
+
+    /// Makes the folders of the private layer number `index` over `path`.
+    pub(crate) fn overlay(&self, index: usize, path: PathBuf) -> io::Result<Overlay> {
+        let top = self.path.join(format!("layer-{index}"));
+        let overlay = Overlay {
+            path,
+            upper: top.join("upper"),
+            work: top.join("work"),
+            merged: top.join("merged"),
+        };
+        for folder in [&top, &overlay.upper, &overlay.work, &overlay.merged] {
+            std::fs::DirBuilder::new().mode(0o700).create(folder)?;
+        }
+        Ok(overlay)
     }
 
     /// Writes down which stubs the launch is about to make, before it makes them.
@@ -77,26 +94,63 @@ pub(crate) fn sweep(top: &Path) -> io::Result<Vec<String>> {
     Ok(swept)
 }
 
-/// `remove_dir_all`, and where a folder inside refuses, again after giving ourselves its permission bits back.
-fn remove_all(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(path);
-            std::fs::remove_dir_all(path)
+/// Removes a folder that a server could write, however it left it: permission bits taken off, and nested so deep that
+/// a recursive removal would run out of descriptors or stack, and take the daemon with it.
+fn remove_all(top: &Path) -> io::Result<()> {
+    let mut moved = 0;
+    loop {
+        let mut found = false;
+        let entries = match open_up(top).and_then(|()| std::fs::read_dir(top)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return std::fs::remove_file(top);
+            }
+            other => other?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            found = true;
+            // `file_type` does not follow links.
+            if entry.file_type()?.is_dir() {
+                empty_into(&entry.path(), top, &mut moved)?;
+                std::fs::remove_dir(entry.path())?;
+            } else {
+                std::fs::remove_file(entry.path())?;
+            }
         }
-        other => other,
+        // What was moved up while we looked may have been missed: look again.
+        if !found {
+            return std::fs::remove_dir(top);
+        }
     }
 }
 
-fn open_up(folder: &Path) {
-    let _ = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700));
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        // Not through links: `file_type` does not follow.
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_up(&entry.path());
+/// Removes what is in `folder`; folders in it that are not empty are moved up into `top`.
+fn empty_into(folder: &Path, top: &Path, moved: &mut u64) -> io::Result<()> {
+    open_up(folder)?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        if !entry.file_type()?.is_dir() {
+            std::fs::remove_file(&path)?;
+        } else if std::fs::remove_dir(&path).is_err() {
+            // A folder that moves is written to: its `..` changes.
+            open_up(&path)?;
+            loop {
+                let place = top.join(format!(".moved-{moved}"));
+                *moved += 1;
+                if std::fs::symlink_metadata(&place).is_err() {
+                    std::fs::rename(&path, place)?;
+                    break;
+                }
+            }
         }
     }
+    Ok(())
+}
+
+fn open_up(folder: &Path) -> io::Result<()> {
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
 }
 
 #[cfg(test)]
@@ -126,5 +180,30 @@ mod tests {
         assert_eq!(sweep(&launches).unwrap(), ["one"]);
         assert!(!stub.exists());
         assert_eq!(std::fs::read_dir(&launches).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_nested_without_end_is_removed() {
+        use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("deep");
+        std::fs::create_dir(&path).unwrap();
+        // Deeper than any path is long, as only a process that walks there can make it.
+        let mut here = openat(CWD, &path, OFlags::DIRECTORY, Mode::empty()).unwrap();
+        for depth in 0..20_000 {
+            mkdirat(&here, "d", Mode::RWXU).unwrap();
+            if depth % 1000 == 0 {
+                mkdirat(&here, ".moved-3", Mode::RWXU).unwrap();
+            }
+            here = openat(
+                &here,
+                "d",
+                OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .unwrap();
+        }
+        remove_all(&path).unwrap();
+        assert!(!path.exists());
     }
 }

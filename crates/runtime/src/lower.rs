@@ -51,18 +51,31 @@ pub struct Lowered {
     pub stubs: Vec<PathBuf>,
     /// What the person should know: rules that have no effect at the moment.
     pub notes: Vec<String>,
+    /// Links on the way to a rule that the server could replace, and with them what the rule is about. No mount
+    /// can hold a link in its place: while there is one, the sandbox that was asked for cannot be built.
+    pub loose: Vec<LooseLink>,
+}
+
+/// A symbolic link in a folder that the server may write, on the way to a path that it must not change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LooseLink {
+    /// The link.
+    pub link: PathBuf,
+    /// The rule's path, as written.
+    pub rule: String,
 }
 
 /// Lowers a policy.
 ///
-/// `place` tells what stands at a path, `resolve` replaces links (of the part that exists), and `temp` is the
-/// launch's own folder on the host.
+/// `place` tells what stands at a path, `resolve` replaces links (of the part that exists), `links` lists the links
+/// that a path leads through, and `temp` is the launch's own folder on the host.
 pub fn lower(
     policy: &Policy,
     cwd: &Path,
     temp: &Path,
     place: impl Fn(&Path) -> Place,
     resolve: impl Fn(&Path) -> PathBuf,
+    links: impl Fn(&Path) -> Vec<PathBuf>,
 ) -> Lowered {
     let files = policy.filesystem.resolved(&resolve);
     let cwd = resolve(cwd);
@@ -81,13 +94,16 @@ pub fn lower(
                 rule.text,
                 rule.path.display()
             )),
-            // What the document denies must hold when it appears. Built-in stores are not worth an empty file in
-            // everybody's home.
-            FileRuleKind::DenyRead | FileRuleKind::DenyWrite if matches!(rule.origin, Origin::File { .. }) => {
+            // What the document denies must hold when it appears, and settings that are not there yet must not be
+            // a server's to write. Built-in stores are not worth an empty file in everybody's home.
+            FileRuleKind::Protected | FileRuleKind::DenyRead | FileRuleKind::DenyWrite
+                if rule.kind == FileRuleKind::Protected
+                    || matches!(rule.origin, Origin::File { .. }) =>
+            {
                 if let Some(first) = first_missing(&rule.path, &place) {
                     let access = match rule.kind {
-                        FileRuleKind::DenyRead => Access::None,
-                        _ => Access::Read,
+                        FileRuleKind::DenyWrite => Access::Read,
+                        _ => Access::None,
                     };
                     let strictest = stubs.entry(first).or_insert(access);
                     *strictest = access.min(*strictest);
@@ -110,6 +126,7 @@ pub fn lower(
     for (path, access) in &stubs {
         rules.put(path, *access, &place);
     }
+    let loose = loose_links(policy, &rules, &place, &links);
 
     let temp = TempFolder {
         host: temp.to_owned(),
@@ -128,14 +145,54 @@ pub fn lower(
                 .collect(),
             temp,
             network: network(policy),
-            limits: Limits {
-                file_descriptors: policy.limits.max_file_descriptors,
-            },
+            limits: Limits::of_descriptors(policy.limits.max_file_descriptors),
             allow_unix_sockets: false,
+            overlays: Vec::new(),
         },
         stubs: stubs.into_keys().collect(),
         notes,
+        loose,
     }
+}
+
+/// What is hidden may be hidden by its target alone: who replaces the link to it has not read it. A rule against
+/// writing, and one whose target is not there to be hidden, stand and fall with the link.
+fn loose_links(
+    policy: &Policy,
+    rules: &Rules<'_>,
+    place: &impl Fn(&Path) -> Place,
+    links: &impl Fn(&Path) -> Vec<PathBuf>,
+) -> Vec<LooseLink> {
+    let mut loose = Vec::new();
+    if !rules
+        .emitted
+        .values()
+        .any(|access| *access == Access::ReadWrite)
+    {
+        return loose;
+    }
+    for rule in policy.filesystem.rules() {
+        let by_document = matches!(rule.origin, Origin::File { .. });
+        let whole = match rule.kind {
+            FileRuleKind::Protected => true,
+            FileRuleKind::DenyWrite => by_document,
+            FileRuleKind::DenyRead if by_document => place(&rule.path) == Place::Absent,
+            _ => false,
+        };
+        if !whole {
+            continue;
+        }
+        let links = links(&rule.path);
+        let replaceable = links.into_iter().find(|link| {
+            link.parent()
+                .is_some_and(|folder| rules.access_at(folder) == Access::ReadWrite)
+        });
+        loose.extend(replaceable.map(|link| LooseLink {
+            link,
+            rule: rule.text.clone(),
+        }));
+    }
+    loose
 }
 
 fn network(policy: &Policy) -> NetworkSpec {
@@ -243,6 +300,28 @@ mod tests {
 
     /// Lowers `document` on a disk that has `folders` and `files`, and compares the rules.
     fn check(document: &str, disk: &[&str], expected: &[&str], stubs: &[&str]) {
+        let lowered = lowered(document, disk);
+        let got = lowered
+            .spec
+            .files
+            .iter()
+            .map(|rule| {
+                let access = match rule.access {
+                    Access::None => "-",
+                    Access::Read => "r",
+                    Access::ReadWrite => "w",
+                };
+                format!("{access} {}", rule.path.display())
+            })
+            .collect::<Vec<_>>();
+        assert_eq!(got, expected);
+        assert_eq!(
+            lowered.stubs,
+            stubs.iter().map(PathBuf::from).collect::<Vec<_>>()
+        );
+    }
+
+    fn lowered(document: &str, disk: &[&str]) -> Lowered {
         let facts = Facts {
             home: "/home/u".into(),
             cwd: "/home/u/p".into(),
@@ -268,31 +347,20 @@ mod tests {
                 Place::Absent
             }
         };
-        let lowered = lower(
+        lower(
             &policy,
             &facts.cwd,
             Path::new("/tmp/l"),
             place,
             Path::to_path_buf,
-        );
-        let got = lowered
-            .spec
-            .files
-            .iter()
-            .map(|rule| {
-                let access = match rule.access {
-                    Access::None => "-",
-                    Access::Read => "r",
-                    Access::ReadWrite => "w",
-                };
-                format!("{access} {}", rule.path.display())
-            })
-            .collect::<Vec<_>>();
-        assert_eq!(got, expected);
-        assert_eq!(
-            lowered.stubs,
-            stubs.iter().map(PathBuf::from).collect::<Vec<_>>()
-        );
+            // A name that ends in `.link` is one.
+            |path| {
+                path.ancestors()
+                    .filter(|above| above.extension().is_some_and(|end| end == "link"))
+                    .map(Path::to_owned)
+                    .collect()
+            },
+        )
     }
 
     #[test]
@@ -314,14 +382,37 @@ mod tests {
     fn a_store_opens_only_where_it_is_named() {
         check(
             r#"{"filesystem": {"allowRead": ["~", "~/.ssh/known_hosts"], "allowWrite": ["~"]}}"#,
-            &["/home/u/p/", "/home/u/.ssh/known_hosts", "/home/u/.aws/"],
+            &[
+                "/home/u/p/",
+                "/home/u/.ssh/known_hosts",
+                "/home/u/.aws/",
+                "/home/u/.local/state/srt/",
+            ],
             &[
                 "w /home/u",
                 "- /home/u/.aws",
+                "w /home/u/.local",
+                "w /home/u/.local/state",
+                "- /home/u/.local/state/srt",
                 "- /home/u/.ssh",
                 "w /home/u/.ssh/known_hosts",
             ],
             &[],
+        );
+    }
+
+    #[test]
+    fn the_daemons_own_files_cannot_be_made_by_a_server() {
+        check(
+            r#"{"filesystem": {"allowWrite": ["~"]}}"#,
+            &["/home/u/p/", "/home/u/.local/state/"],
+            &[
+                "w /home/u",
+                "w /home/u/.local",
+                "w /home/u/.local/state",
+                "- /home/u/.local/state/srt",
+            ],
+            &["/home/u/.local/state/srt"],
         );
     }
 
@@ -353,6 +444,53 @@ mod tests {
             ],
             &["/home/u/p/.env", "/home/u/p/config", "/home/u/p/key"],
         );
+    }
+
+    #[test]
+    fn settings_that_are_not_there_yet_are_not_a_servers_to_write() {
+        check(
+            r#"{"filesystem": {"allowWrite": ["~"]}}"#,
+            &["/home/u/p/", "/home/u/.local/"],
+            &["w /home/u", "w /home/u/.local", "- /home/u/.local/state"],
+            &["/home/u/.local/state"],
+        );
+    }
+
+    #[test]
+    fn a_link_that_the_server_could_replace_is_told() {
+        let loose = |document: &str, disk: &[&str]| {
+            lowered(document, disk)
+                .loose
+                .into_iter()
+                .map(|loose| format!("{} for {}", loose.link.display(), loose.rule))
+                .collect::<Vec<_>>()
+        };
+        let disk = ["/home/u/p/a.link", "/home/u/q.link/x", "/home/u/p/"];
+        for (rules, expected) in [
+            (
+                r#""allowWrite": ["."], "denyWrite": ["a.link"]"#,
+                &["/home/u/p/a.link for a.link"][..],
+            ),
+            (
+                r#""allowWrite": ["."], "denyWrite": ["gone.link"]"#,
+                &["/home/u/p/gone.link for gone.link"],
+            ),
+            (
+                r#""allowWrite": ["."], "denyRead": ["gone.link"]"#,
+                &["/home/u/p/gone.link for gone.link"],
+            ),
+            // Its target is hidden.
+            (r#""allowWrite": ["."], "denyRead": ["a.link"]"#, &[]),
+            // Where nothing can be written, no link can be replaced.
+            (r#""allowWrite": ["."], "denyWrite": ["~/q.link/x"]"#, &[]),
+            (
+                r#""allowWrite": ["~"], "denyWrite": ["~/q.link/x"]"#,
+                &["/home/u/q.link for ~/q.link/x"],
+            ),
+        ] {
+            let document = format!("{{\"filesystem\": {{{rules}}}}}");
+            assert_eq!(loose(&document, &disk), expected, "{rules}");
+        }
     }
 
     #[test]

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use srt_egress::{Egress, Event, Listeners, Resolve, SystemResolver};
-use srt_policy::{NetworkPolicy, Policy};
-use srt_sandbox::{Command, Exit, LaunchError, Prepared, Processes, Sandbox, Stdio, Tools};
+use srt_policy::{FilesystemPolicy, NetworkPolicy, Policy};
+use srt_sandbox::{
+    Command, Exit, LaunchError, Prepared, Processes, Sandbox, SandboxSpec, Seed, Stdio, Step, Tools,
+};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
+use crate::caches;
+use crate::denial::{FileDenial, explain};
 use crate::disk::Disk;
 use crate::folder::{self, Folder};
-use crate::lower::{Place, lower};
+use crate::lower::{LooseLink, Place, lower};
 use crate::server_environment;
 use crate::stubs::{Held, Stubs};
 
@@ -24,6 +28,8 @@ pub struct Config {
     pub tools: Tools,
     /// Where launches have their folders; nobody else's files may be in it.
     pub launches: PathBuf,
+    /// The user's home folder.
+    pub home: PathBuf,
 }
 
 /// Why a launch did not happen.
@@ -48,6 +54,16 @@ pub enum RuntimeError {
     Stub {
         /// What the system said.
         source: io::Error,
+    },
+    /// A link that the server could replace stands between a rule and its path.
+    #[error(
+        "{} is a symbolic link in a folder that the server may write, so it could replace it, and {rule:?} would no longer hold\nhint: allow writing in narrower folders, or put a file or folder in the link's place", link.display()
+    )]
+    LooseLink {
+        /// The link.
+        link: PathBuf,
+        /// The rule's path, as written.
+        rule: String,
     },
     /// The working directory cannot be used.
     #[error("the working directory {} {why}\nhint: --cwd chooses another", path.display())]
@@ -81,6 +97,8 @@ pub struct LaunchRequest {
     pub umask: u32,
     /// Where what happens to its traffic is told. Keep receiving until the launch is closed.
     pub events: mpsc::Sender<Event>,
+    /// Where refused uses of files are told. Their number is bounded: a path that is refused again is counted.
+    pub denials: mpsc::UnboundedSender<FileDenial>,
 }
 
 /// Launches sandboxes.
@@ -88,6 +106,8 @@ pub struct LaunchRequest {
 pub struct SandboxManager {
     config: Config,
     stubs: Stubs,
+    /// A helper that has made its namespaces already: taken by the next launch, replaced after it.
+    spare: Arc<Mutex<Option<Seed>>>,
 }
 
 impl SandboxManager {
@@ -106,6 +126,7 @@ impl SandboxManager {
         Ok(Self {
             config,
             stubs: Stubs::default(),
+            spare: Arc::default(),
         })
     }
 
@@ -135,13 +156,38 @@ impl SandboxManager {
             stubs: None,
         };
         let temp = belongings.folder.temp();
-        let lowered = lower(
+        let mut lowered = lower(
             &request.policy,
             &request.cwd,
             &temp,
-            |path| disk.place(path),
+            |path| match self.stubs.holds(path) {
+                true => Place::Absent,
+                false => disk.place(path),
+            },
             |path| disk.resolve(path),
+            links,
         );
+        if let Some(LooseLink { link, rule }) = lowered.loose.into_iter().next() {
+            return Err(RuntimeError::LooseLink { link, rule });
+        }
+        let files = request
+            .policy
+            .filesystem
+            .resolved(|path| disk.resolve(path));
+        let caches = caches::of(&request.command, &self.config.home, &files, |path| {
+            (disk.place(path) == Place::Folder).then(|| disk.resolve(path))
+        });
+        for (index, cache) in caches.into_iter().enumerate() {
+            let overlay =
+                belongings
+                    .folder
+                    .overlay(index, cache)
+                    .map_err(|source| RuntimeError::Folder {
+                        path: top.clone(),
+                        source,
+                    })?;
+            lowered.spec.overlays.push(overlay);
+        }
         let stub = |source| RuntimeError::Stub { source };
         belongings
             .folder
@@ -150,7 +196,7 @@ impl SandboxManager {
         belongings.stubs = Some(self.stubs.hold(&lowered.stubs).map_err(stub)?);
 
         let temp_inside = lowered.spec.temp.inside.display().to_string();
-        let mut prepared = Prepared::new(lowered.spec, &self.config.tools).await?;
+        let mut prepared = self.prepared(lowered.spec).await?;
         let (network, policy) = watch::channel(Arc::new(request.policy.network.clone()));
         let mut config = srt_egress::Config::new(policy, request.events);
         config.resolver = Arc::new(SystemResolver) as Arc<dyn Resolve>;
@@ -193,8 +239,57 @@ impl SandboxManager {
                 umask: request.umask,
             },
             notes: lowered.notes,
+            files,
+            denials: request.denials,
             left_out: selection.left_out,
         })
+    }
+
+    /// Makes the next launch's namespaces ahead of it. Without it, or where it fails, a launch makes its own.
+    pub fn make_ready(&self) {
+        let (spare, tools) = (self.spare.clone(), self.config.tools.clone());
+        tokio::spawn(async move {
+            if spare
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_some()
+            {
+                return;
+            }
+            if let Ok(seed) = Seed::plant(&tools).await {
+                *spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(seed);
+            }
+        });
+    }
+
+    /// Takes down what was made ahead.
+    pub fn stand_down(&self) {
+        drop(self.take_spare());
+    }
+
+    fn take_spare(&self) -> Option<Seed> {
+        self.spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// A sandbox from the spare helper, else from a new one. Once more with a new one where the spare has died
+    /// meanwhile, or a port that policy names is the very one that a helper was given for its own.
+    async fn prepared(&self, spec: SandboxSpec) -> Result<Prepared, LaunchError> {
+        let tools = &self.config.tools;
+        if let Some(seed) = self.take_spare()
+            && let Ok(prepared) = Prepared::new(seed, spec.clone(), tools).await
+        {
+            return Ok(prepared);
+        }
+        let seed = Seed::plant(tools).await?;
+        match Prepared::new(seed, spec.clone(), tools).await {
+            Err(error) if error.step() == Some(Step::Listeners) => {
+                Prepared::new(Seed::plant(tools).await?, spec, tools).await
+            }
+            other => other,
+        }
     }
 }
 
@@ -208,6 +303,8 @@ pub struct PreparedLaunch {
     command: Command,
     notes: Vec<String>,
     left_out: Vec<String>,
+    files: FilesystemPolicy,
+    denials: mpsc::UnboundedSender<FileDenial>,
 }
 
 /// A launch whose server could not be started; everything else was taken down.
@@ -229,7 +326,12 @@ impl PreparedLaunch {
     /// # Errors
     /// The step that failed. Nothing is left behind.
     pub async fn start(self, stdio: Stdio) -> Result<Launch, Unstarted> {
-        match self.prepared.start(self.command, stdio).await {
+        let (files, denials) = (self.files, self.denials);
+        let report = move |violation| {
+            // Whoever has stopped listening has no use for it.
+            let _ = denials.send(explain(violation, &files));
+        };
+        match self.prepared.start(self.command, stdio, report).await {
             Ok(sandbox) => Ok(Launch {
                 sandbox,
                 egress: self.egress,
@@ -285,7 +387,9 @@ impl Launch {
         if let Some(egress) = self.egress {
             egress.shutdown().await;
         }
-        drop(self.belongings);
+        // A server may have left a million files.
+        let belongings = self.belongings;
+        let _ = tokio::task::spawn_blocking(move || drop(belongings)).await;
     }
 }
 
@@ -313,6 +417,35 @@ fn bad_cwd(path: &Path, why: &'static str) -> RuntimeError {
     }
 }
 
+/// The links that a path leads through, each by its place without links.
+fn links(path: &Path) -> Vec<PathBuf> {
+    /// As many as the kernel follows (path_resolution(7)).
+    const MOST: usize = 40;
+    let mut found = Vec::new();
+    let mut here = PathBuf::from("/");
+    let mut rest: Vec<PathBuf> = path.iter().rev().map(PathBuf::from).collect();
+    while let Some(part) = rest.pop() {
+        match part.to_str() {
+            Some("/") => here = PathBuf::from("/"),
+            Some(".") => {}
+            Some("..") => {
+                here.pop();
+            }
+            _ => {
+                let there = here.join(&part);
+                match std::fs::read_link(&there) {
+                    Ok(target) if found.len() < MOST => {
+                        rest.extend(target.iter().rev().map(PathBuf::from));
+                        found.push(there);
+                    }
+                    _ => here = there,
+                }
+            }
+        }
+    }
+    found
+}
+
 /// On Linux each sandbox has listeners that nobody else can reach, and needs no token.
 #[cfg(target_os = "linux")]
 fn token() -> Option<String> {
@@ -321,4 +454,26 @@ fn token() -> Option<String> {
 #[cfg(not(target_os = "linux"))]
 fn token() -> Option<String> {
     Some(Uuid::new_v4().simple().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn every_link_on_the_way_is_found_where_it_really_is() {
+        let top = tempfile::tempdir().unwrap();
+        let top = top.path().canonicalize().unwrap();
+        std::fs::create_dir_all(top.join("real/deep")).unwrap();
+        symlink("real", top.join("one")).unwrap();
+        symlink("../deep/nowhere", top.join("real/deep/two")).unwrap();
+        symlink(top.join("loop"), top.join("loop")).unwrap();
+        assert_eq!(links(&top.join("real/deep")), [] as [PathBuf; 0]);
+        assert_eq!(
+            links(&top.join("one/deep/two/x")),
+            [top.join("one"), top.join("real/deep/two")]
+        );
+        assert_eq!(links(&top.join("loop")).len(), 40);
+    }
 }

@@ -29,6 +29,13 @@ pub(crate) struct Held {
 }
 
 impl Stubs {
+    /// Whether a stub of ours stands at a path. To a launch it is nothing: one that took it for the person's file
+    /// would not hold it, and lose its rule with the launch that made it.
+    pub(crate) fn holds(&self, path: &Path) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(path).is_some_and(|stub| stub.made.is_some())
+    }
+
     /// Makes what is missing of `paths`.
     pub(crate) fn hold(&self, paths: &[PathBuf]) -> io::Result<Held> {
         let mut held = Held {
@@ -84,11 +91,15 @@ impl Drop for Held {
     }
 }
 
+/// Whether an empty file of ours stands at `path` and no word of a person's.
+pub fn is_stub(path: &Path) -> bool {
+    std::fs::symlink_metadata(path)
+        .is_ok_and(|meta| meta.is_file() && meta.len() == 0 && meta.mode() & 0o7777 == MODE)
+}
+
 /// Removes what a dead daemon left at `path`, if it is a stub.
 pub(crate) fn sweep(path: &Path) {
-    if std::fs::symlink_metadata(path)
-        .is_ok_and(|meta| meta.is_file() && meta.len() == 0 && meta.mode() & 0o7777 == MODE)
-    {
+    if is_stub(path) {
         let _ = std::fs::remove_file(path);
     }
 }
@@ -103,9 +114,10 @@ mod tests {
         let path = folder.path().join(".env");
         let stubs = Stubs::default();
         let first = stubs.hold(std::slice::from_ref(&path)).unwrap();
+        assert!(stubs.holds(&path));
         let second = stubs.hold(std::slice::from_ref(&path)).unwrap();
         drop(first);
-        assert!(path.exists());
+        assert!(path.exists() && is_stub(&path));
         drop(second);
         assert!(!path.exists());
 
@@ -113,7 +125,9 @@ mod tests {
         let held = stubs.hold(std::slice::from_ref(&path)).unwrap();
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "mine").unwrap();
+        assert!(!is_stub(&path));
         drop(held);
+        assert!(!stubs.holds(&path));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
         sweep(&path);
         assert!(path.exists());

@@ -117,9 +117,12 @@ pub(super) fn paged<T>(
 }
 
 impl<T> PageSender<T> {
-    /// False when nobody reads any more.
+    /// False when nobody reads any more, or the daemon stops: a reader that pauses does not hold that up.
     pub(super) async fn send(&self, item: Result<T, Status>) -> bool {
-        self.sender.send(item).await.is_ok()
+        tokio::select! {
+            sent = self.sender.send(item) => sent.is_ok(),
+            () = self.shutdown.cancelled() => false,
+        }
     }
 
     /// Waits for more; false when there is none to come or nobody to read it.

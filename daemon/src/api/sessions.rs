@@ -1,13 +1,14 @@
 //! `srt.v1.Sessions`: a host attaches.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use srt_proto::v1::attach_request::Message as In;
 use srt_proto::v1::attach_response::Message as Out;
 use srt_proto::v1::sessions_server::Sessions;
 use srt_proto::v1::{AttachRequest, AttachResponse, Exited, Opened, SignalRequest, SignalResponse};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
@@ -15,10 +16,13 @@ use uuid::Uuid;
 
 use super::Api;
 use super::error::{bad_request, of_attach};
-use crate::session::{self, Inbound, Outbound, relay};
+use crate::session::{self, AttachError, Inbound, Outbound, Session, relay};
+use crate::supervisor::Refused;
 
 /// Chunks that may wait for the host on our side, beside what HTTP/2 has under way.
 const CHUNKS: usize = 4;
+/// How long a host may take to read what is left once its server is gone and the daemon is to end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 #[tonic::async_trait]
 impl Sessions for Api {
@@ -49,7 +53,8 @@ impl Sessions for Api {
             umask: open.umask,
             client_pid,
         };
-        let session = session::open(&self.supervisor, &self.sessions, request)
+        let session = self
+            .open_whole(request)
             .await
             .map_err(|error| of_attach(&error))?;
         let mut first = vec![Out::Opened(Opened {
@@ -72,8 +77,19 @@ impl Sessions for Api {
             })
         });
         let sessions = self.sessions.clone();
+        let shared = self.supervisor.shared.clone();
+        let control = session.running.control.clone();
         self.supervisor.shared.tracker.spawn(async move {
-            relay(session.running, Box::pin(inbound), sender).await;
+            // A host that does not read cannot keep the daemon from ending.
+            let given_up = async {
+                shared.shutdown.cancelled().await;
+                control.ended().await;
+                tokio::time::sleep(LAST_WORDS).await;
+            };
+            tokio::select! {
+                () = relay(session.running, Box::pin(inbound), sender) => {}
+                () = given_up => {}
+            }
             session::close(&sessions, session.id);
         });
         let out = futures_util::stream::iter(first)
@@ -104,6 +120,25 @@ impl Sessions for Api {
             control.processes.signal(signal);
         }
         Ok(Response::new(SignalResponse {}))
+    }
+}
+
+impl Api {
+    /// Opens a session to its end even where the host goes away meanwhile and this call with it: half a launch
+    /// would run on, unknown to anybody.
+    async fn open_whole(&self, request: session::Request) -> Result<Session, AttachError> {
+        let (answer, answered) = oneshot::channel();
+        let (supervisor, sessions) = (self.supervisor.clone(), self.sessions.clone());
+        self.supervisor.shared.tracker.spawn(async move {
+            let opened = session::open(&supervisor, &sessions, request).await;
+            if let Err(Ok(session)) = answer.send(opened) {
+                session.running.control.stop("the host went away");
+                session::close(&sessions, session.id);
+            }
+        });
+        answered
+            .await
+            .unwrap_or(Err(AttachError::Refused(Refused::Stopping)))
     }
 }
 

@@ -159,7 +159,7 @@ pub(super) async fn watch_over(shared: Arc<Shared>, name: String, watched: Watch
     note_processes(&shared, &control).await;
     let exit = tokio::select! {
         exit = launch.wait() => exit,
-        () = async { let _ = ordered.wait_for(Option::is_some).await; } => {
+        () = told_to_end(&shared, &control, &mut ordered) => {
             // Whoever holds stdin has closed it on the same signal.
             match tokio::time::timeout(GRACE, launch.wait()).await {
                 Ok(exit) => exit,
@@ -196,6 +196,19 @@ pub(super) async fn watch_over(shared: Arc<Shared>, name: String, watched: Watch
         reason,
         at: Timestamp::now(),
     }));
+}
+
+/// Waits for the order to end: to this launch, or to the daemon, which may have been given while this launch was
+/// between beginning and being known to its server.
+async fn told_to_end(
+    shared: &Shared,
+    control: &Control,
+    ordered: &mut watch::Receiver<Option<String>>,
+) {
+    tokio::select! {
+        _ = ordered.wait_for(Option::is_some) => {}
+        () = shared.shutdown.cancelled() => control.stop("the daemon is stopping"),
+    }
 }
 
 /// Tells the store which processes a sweep would have to end.

@@ -81,6 +81,7 @@ impl Handle {
             machine,
             publish,
             warm: None,
+            coming: 0,
             plan: None,
             turn: 0,
             waiting: Vec::new(),
@@ -141,6 +142,8 @@ struct Actor {
     publish: watch::Sender<Snapshot>,
     /// The launch that runs without a host.
     warm: Option<Running>,
+    /// Launches that were asked for and have not come up yet, or failed to.
+    coming: u32,
     /// What a restart launches again.
     plan: Option<Plan>,
     /// Numbers the launches and waits that were asked for: an answer to an old one is of no interest.
@@ -174,7 +177,7 @@ impl Actor {
         self.warm.is_none()
             && self.attached.is_empty()
             && self.ending.is_empty()
-            && self.machine.state() != State::Starting
+            && self.coming == 0
     }
 
     fn handle(&mut self, order: Order) {
@@ -204,11 +207,8 @@ impl Actor {
                 self.reason = reason;
             }
             Order::Take { answer } => {
-                let running = self
-                    .warm
-                    .take()
-                    .filter(|running| !running.control.has_ended());
-                if let Some(running) = running {
+                // One that has ended stays: the news of its end is on the way, and is about a warm launch.
+                if let Some(running) = self.warm.take_if(|running| !running.control.has_ended()) {
                     self.machine.observe(Observation::Taken, now);
                     self.attached.push(running.control.clone());
                     if let Err(Some(running)) = answer.send(Some(running)) {
@@ -224,7 +224,10 @@ impl Actor {
                 self.attached.push(control);
                 self.reason.clear();
             }
-            Order::Came { turn, result } => self.came(turn, result, now),
+            Order::Came { turn, result } => {
+                self.coming -= 1;
+                self.came(turn, result, now);
+            }
             Order::RetryDue { turn } => {
                 if turn == self.turn {
                     let action = self.machine.observe(Observation::RetryDue, now);
@@ -295,6 +298,7 @@ impl Actor {
                     return;
                 };
                 let shared = self.shared.clone();
+                self.coming += 1;
                 self.shared.tracker.spawn(async move {
                     let result = launch(&shared, plan).await.map(Box::new);
                     let _ = orders.send(Order::Came { turn, result }).await;
@@ -351,7 +355,7 @@ impl Actor {
 
     /// Answers those who wait for a stop, once nothing runs.
     fn settle_stops(&mut self) {
-        if self.ending.is_empty() && self.warm.is_none() {
+        if self.ending.is_empty() && self.warm.is_none() && self.coming == 0 {
             for answer in self.stops.drain(..) {
                 let _ = answer.send(());
             }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::handshake::Argument;
-use crate::{Access, LaunchError, SandboxSpec};
+use crate::{Access, LaunchError, SandboxSpec, Step};
 
 /// What stands at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,19 +13,46 @@ pub(crate) enum Kind {
     Absent,
 }
 
-/// Where glibc, musl and c-ares look for their resolver, and what they find: the sandbox's loopback, where DNS
-/// is answered by us. Any other address would be answered too; this one never looks foreign in a log.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-const RESOLV_CONF_TEXT: &[u8] =
-    b"# srt: names are answered by the policy of this launch\nnameserver 127.0.0.1\n";
+/// A file whose contents a sandbox has of its own.
+pub(crate) struct Replaced {
+    /// Where it really is: links followed.
+    pub(crate) path: PathBuf,
+    pub(crate) contents: Vec<u8>,
+}
+
+/// How names are found inside (glibc, musl and c-ares agree on the two files): only through the sandbox's loopback,
+/// where DNS is answered by us. The host's own table would turn a name into an address before we learn the name.
+/// The files may be links (systemd-resolved's into `/run`, which a sandbox does not see).
+pub(crate) fn name_files() -> Vec<Replaced> {
+    let uname = rustix::system::uname();
+    let host = uname.nodename().to_string_lossy();
+    [
+        (
+            "/etc/resolv.conf",
+            "# srt: names are answered by the policy of this launch\nnameserver 127.0.0.1\n".to_owned(),
+        ),
+        (
+            "/etc/hosts",
+            format!("# srt: other names are answered by the policy of this launch\n127.0.0.1 localhost {host}\n::1 localhost ip6-localhost ip6-loopback\n"),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(path, text)| {
+        Some(Replaced {
+            path: std::fs::canonicalize(path).ok()?,
+            contents: text.into_bytes(),
+        })
+    })
+    .collect()
+}
 
 /// The arguments of bubblewrap, but for the command.
 ///
-/// `kind` tells what stands at a path on the host; `resolv_conf` is where `/etc/resolv.conf` really is.
+/// `kind` tells what stands at a path on the host.
 pub(crate) fn arguments(
     spec: &SandboxSpec,
     kind: impl Fn(&Path) -> Kind,
-    resolv_conf: Option<&Path>,
+    replaced: &[Replaced],
 ) -> Result<Vec<Argument>, LaunchError> {
     let mut plan = Plan::default();
     plan.words(&[
@@ -37,13 +64,30 @@ pub(crate) fn arguments(
     plan.words(&["--unshare-cgroup-try", "--die-with-parent", "--new-session"]);
     // For a caller that is root bubblewrap would keep all capabilities of the namespace.
     plan.words(&["--cap-drop", "ALL"]);
-    plan.words(&["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]);
-
+    let root = spec.files.iter().find(|rule| rule.path == Path::new("/"));
     let mut hidden_folders = Vec::new();
+    match root.map_or(Access::Read, |rule| rule.access) {
+        Access::Read => plan.words(&["--ro-bind", "/", "/"]),
+        Access::ReadWrite => plan.words(&["--bind", "/", "/"]),
+        // bubblewrap begins with an empty root.
+        Access::None => hidden_folders.push("/".to_owned()),
+    }
+    plan.words(&["--dev", "/dev", "--proc", "/proc"]);
+
     for (index, rule) in spec.files.iter().enumerate() {
         let path = text(&rule.path)?;
+        if path == "/" || rule.access != Access::None && is_own(&rule.path) {
+            continue;
+        }
         match (rule.access, kind(&rule.path)) {
-            (_, Kind::Absent) => {}
+            // It was there a moment ago. Without it a rule would be lost, and when it comes back it is too late.
+            (_, Kind::Absent) => {
+                return Err(LaunchError::Failed {
+                    step: Step::Mounts,
+                    errno: libc::ENOENT,
+                    message: format!("{path} vanished while the sandbox was being built"),
+                });
+            }
             (Access::Read, _) => plan.words(&["--ro-bind", path, path]),
             (Access::ReadWrite, _) => plan.words(&["--bind", path, path]),
             (Access::None, Kind::File) => {
@@ -63,11 +107,13 @@ pub(crate) fn arguments(
             }
         }
     }
-    if let Some(target) = resolv_conf {
+    for file in replaced {
         plan.words(&["--perms", "0444", "--ro-bind-data"]);
-        plan.arguments
-            .push(Argument::Data(RESOLV_CONF_TEXT.to_vec()));
-        plan.words(&[text(target)?]);
+        plan.arguments.push(Argument::Data(file.contents.clone()));
+        plan.words(&[text(&file.path)?]);
+    }
+    for overlay in &spec.overlays {
+        plan.words(&["--bind", text(&overlay.merged)?, text(&overlay.path)?]);
     }
     plan.words(&["--bind", text(&spec.temp.host)?, text(&spec.temp.inside)?]);
     // Last, because bubblewrap must still make mount points in them. The server owns these tmpfs in its user
@@ -78,9 +124,10 @@ pub(crate) fn arguments(
     Ok(plan.arguments)
 }
 
-/// Where `/etc/resolv.conf` really is: systemd-resolved makes it a link into `/run`, which a sandbox does not see.
-pub(crate) fn resolv_conf() -> Option<PathBuf> {
-    std::fs::canonicalize(RESOLV_CONF).ok()
+/// Whether a sandbox has a path of its own, which no rule replaces by the host's: the host's processes are in its
+/// `/proc`, its devices in its `/dev`. What is below `/dev` can be opened by name.
+fn is_own(path: &Path) -> bool {
+    path.starts_with("/proc") || path == Path::new("/dev")
 }
 
 /// What stands at a path of the host.
@@ -130,12 +177,13 @@ mod tests {
             network: NetworkSpec::default(),
             limits: Limits::default(),
             allow_unix_sockets: false,
+            overlays: Vec::new(),
         };
         let kind = |path: &Path| match path.extension() {
             Some(_) => Kind::File,
             None => Kind::Folder,
         };
-        let got = arguments(&spec, kind, None)
+        let got = arguments(&spec, kind, &[])
             .unwrap()
             .iter()
             .map(|argument| match argument {
@@ -144,8 +192,12 @@ mod tests {
             })
             .collect::<Vec<_>>()
             .join(" ");
-        let (_, files) = got.split_once("--proc /proc ").unwrap();
-        assert_eq!(files, expected);
+        let (_, files) = got.split_once("--cap-drop ALL ").unwrap();
+        let expected = match expected.split_once(" own ") {
+            None => format!("--ro-bind / / --dev /dev --proc /proc {expected}"),
+            Some((root, rest)) => format!("{root} --dev /dev --proc /proc {rest}"),
+        };
+        assert_eq!(files.trim(), expected.trim());
     }
 
     #[test]
@@ -169,5 +221,46 @@ mod tests {
             "--perms 0111 --tmpfs /home --ro-bind /home/u/p /home/u/p --perms 0000 --tmpfs /root --perms 0111 --tmpfs /run \
              --bind /h/tmp /run/srt/tmp --remount-ro /run --remount-ro /root --remount-ro /home",
         );
+    }
+
+    #[test]
+    fn whatever_a_rule_says_proc_and_dev_are_the_sandboxes_own() {
+        check(
+            &[
+                ("/", Access::ReadWrite),
+                ("/dev", Access::ReadWrite),
+                ("/dev/dri", Access::ReadWrite),
+                ("/proc/1", Access::Read),
+            ],
+            "--bind / / own --bind /dev/dri /dev/dri --bind /h/tmp /run/srt/tmp",
+        );
+        check(
+            &[
+                ("/", Access::None),
+                ("/proc", Access::None),
+                ("/usr", Access::Read),
+            ],
+            " own --perms 0000 --tmpfs /proc --ro-bind /usr /usr --bind /h/tmp /run/srt/tmp --remount-ro /proc --remount-ro /",
+        );
+    }
+
+    #[test]
+    fn a_rule_whose_path_vanished_is_not_forgotten() {
+        let spec = SandboxSpec {
+            files: vec![PathRule {
+                path: "/gone".into(),
+                access: Access::Read,
+            }],
+            temp: TempFolder {
+                host: "/h/tmp".into(),
+                inside: "/run/srt/tmp".into(),
+            },
+            network: NetworkSpec::default(),
+            limits: Limits::default(),
+            allow_unix_sockets: false,
+            overlays: Vec::new(),
+        };
+        let error = arguments(&spec, |_| Kind::Absent, &[]).unwrap_err();
+        assert!(error.to_string().contains("/gone vanished"), "{error}");
     }
 }
