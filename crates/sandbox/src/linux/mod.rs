@@ -53,7 +53,12 @@ impl Prepared {
     /// # Errors
     /// The step that failed, with its remedy. Nothing is left behind.
     pub async fn new(spec: SandboxSpec, tools: &Tools) -> Result<Self, LaunchError> {
-        let arguments = mounts::arguments(&spec, mounts::kind, mounts::resolv_conf().as_deref())?;
+        let arguments = mounts::arguments(
+            &spec,
+            mounts::kind,
+            mounts::resolv_conf().as_deref(),
+            &mounts::system_entries(),
+        )?;
         let setup = Setup {
             network: spec.network.clone(),
             bwrap: tools.bwrap.clone(),

@@ -21,11 +21,13 @@ const RESOLV_CONF_TEXT: &[u8] =
 
 /// The arguments of bubblewrap, but for the command.
 ///
-/// `kind` tells what stands at a path on the host; `resolv_conf` is where `/etc/resolv.conf` really is.
+/// `kind` tells what stands at a path on the host; `resolv_conf` is where `/etc/resolv.conf` really is; `system` are
+/// the entries of `/proc` that could be written.
 pub(crate) fn arguments(
     spec: &SandboxSpec,
     kind: impl Fn(&Path) -> Kind,
     resolv_conf: Option<&Path>,
+    system: &[PathBuf],
 ) -> Result<Vec<Argument>, LaunchError> {
     let mut plan = Plan::default();
     plan.words(&[
@@ -46,6 +48,10 @@ pub(crate) fn arguments(
         Access::None => hidden_folders.push("/".to_owned()),
     }
     plan.words(&["--dev", "/dev", "--proc", "/proc"]);
+    for entry in system {
+        let entry = text(entry)?;
+        plan.words(&["--ro-bind", entry, entry]);
+    }
 
     for (index, rule) in spec.files.iter().enumerate() {
         let path = text(&rule.path)?;
@@ -93,6 +99,28 @@ pub(crate) fn arguments(
         plan.words(&["--remount-ro", folder]);
     }
     Ok(plan.arguments)
+}
+
+/// The entries of `/proc` that are about the machine and not about a process. To root they are writable even without
+/// a capability, because root owns them: `/proc/sys/kernel/core_pattern` would be a way out.
+pub(crate) fn system_entries() -> Vec<PathBuf> {
+    if !nix::unistd::geteuid().is_root() {
+        return Vec::new();
+    }
+    std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| {
+            let is_process = entry
+                .file_name()
+                .to_str()
+                .is_none_or(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+            // `self` and the like are links.
+            !is_process && entry.file_type().is_ok_and(|kind| !kind.is_symlink())
+        })
+        .map(|entry| entry.path())
+        .collect()
 }
 
 /// Where `/etc/resolv.conf` really is: systemd-resolved makes it a link into `/run`, which a sandbox does not see.
@@ -158,7 +186,7 @@ mod tests {
             Some(_) => Kind::File,
             None => Kind::Folder,
         };
-        let got = arguments(&spec, kind, None)
+        let got = arguments(&spec, kind, None, &[])
             .unwrap()
             .iter()
             .map(|argument| match argument {
@@ -234,7 +262,7 @@ mod tests {
             limits: Limits::default(),
             allow_unix_sockets: false,
         };
-        let error = arguments(&spec, |_| Kind::Absent, None).unwrap_err();
+        let error = arguments(&spec, |_| Kind::Absent, None, &[]).unwrap_err();
         assert!(error.to_string().contains("/gone vanished"), "{error}");
     }
 }
