@@ -66,7 +66,10 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref::<srtd::lock::Taken>() {
+                Some(_) => ExitCode::from(u8::try_from(srt_proto::exit::TAKEN).unwrap_or(1)),
+                None => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -108,6 +111,8 @@ fn serve(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     // What we make is ours alone, whatever the umask of who started us.
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    // A session takes a dozen descriptors, and the usual limit, 1024, was made for one program.
+    srt_runtime::process::raise_descriptor_limit();
     let paths = Paths::from_process()?;
     // The folder that we were started in may be one that somebody wants to unmount.
     std::env::set_current_dir("/").context("cannot enter /")?;

@@ -27,5 +27,5 @@ pub fn doctor(tools: &Tools) -> Vec<Check> {
 
 /// A process and when it started: a pid that cannot be mistaken for another's.
 pub mod process {
-    pub use srt_sandbox::process::{close_inherited, is_alive, kill_if};
+    pub use srt_sandbox::process::{close_inherited, is_alive, kill_if, raise_descriptor_limit};
 }

@@ -4,6 +4,7 @@
 //!
 //! It is the only crate of the workspace with `unsafe` code.
 
+mod descriptors;
 mod error;
 mod spawner;
 mod spec;

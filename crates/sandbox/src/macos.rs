@@ -80,11 +80,16 @@ impl Prepared {
     /// When `sandbox-exec` cannot be started.
     pub async fn start(self, command: Command, stdio: Stdio) -> Result<Sandbox, LaunchError> {
         let profile = seatbelt::profile(&self.spec, &[self.http.port(), self.socks.port()]);
+        let limit = crate::descriptors::servers_limit()
+            .map_or(String::new(), |files| format!("ulimit -S -n {files}; "));
         // No safe call sets a child's mask alone; a shell does it on the way.
         let mut process = tokio::process::Command::new("/bin/sh");
         process
             .arg("-c")
-            .arg(format!("umask {:03o}; exec \"$@\"", command.umask & 0o777))
+            .arg(format!(
+                "{limit}umask {:03o}; exec \"$@\"",
+                command.umask & 0o777
+            ))
             .arg("sh")
             .arg("/usr/bin/sandbox-exec")
             .arg("-p")
@@ -191,6 +196,8 @@ pub mod process {
             0
         }
     }
+
+    pub use crate::descriptors::raise_limit as raise_descriptor_limit;
 
     /// Closes every descriptor but standard input, output and error, which whoever started us left open by mistake.
     ///

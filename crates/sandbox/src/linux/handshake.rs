@@ -45,6 +45,8 @@ pub(crate) struct Go {
     pub(crate) cwd: PathBuf,
     pub(crate) umask: u32,
     pub(crate) limits: Limits,
+    /// The soft limit on open files, where it is not the daemon's own.
+    pub(crate) soft_files: Option<u64>,
     /// Folders and files that Landlock lets the server write.
     pub(crate) writable: Vec<PathBuf>,
     pub(crate) allow_unix_sockets: bool,

@@ -256,6 +256,12 @@ fn inside(stream: &UnixStream) -> Result<Infallible, Failure> {
         .map_err(failed(Step::Exec, "signal mask"))?;
 
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(failed(Step::Limits, "RLIMIT_CORE"))?;
+    if let Some(soft) = go.soft_files {
+        let (_, hard) =
+            getrlimit(Resource::RLIMIT_NOFILE).map_err(failed(Step::Limits, "RLIMIT_NOFILE"))?;
+        setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)
+            .map_err(failed(Step::Limits, "RLIMIT_NOFILE"))?;
+    }
     if let Some(files) = go.limits.file_descriptors {
         let (_, hard) =
             getrlimit(Resource::RLIMIT_NOFILE).map_err(failed(Step::Limits, "RLIMIT_NOFILE"))?;

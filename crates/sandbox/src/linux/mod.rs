@@ -169,6 +169,7 @@ impl Prepared {
             cwd: command.cwd,
             umask: command.umask,
             limits: spec.limits,
+            soft_files: crate::descriptors::servers_limit(),
             writable,
             allow_unix_sockets: spec.allow_unix_sockets,
         };
