@@ -34,9 +34,9 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
     // The socket first: whoever waits for a daemon waits for it, and a second daemon must not touch the state.
     let (socket, listener) = Socket::bind(&paths.socket)?;
     private_folder(&paths.state)?;
-    // Where it is missing, a sandbox that may write around it needs a stub in its place.
-    if let Err(error) = std::fs::create_dir_all(paths.config.join("servers")) {
-        tracing::warn!(folder = %paths.config.display(), %error, "cannot make the folder for settings files");
+    // There before any server could make it: what is in it is a server's next policy.
+    if let Err(error) = private_folder(&paths.config.join("servers")) {
+        tracing::warn!(%error, "cannot make the configuration folder");
     }
     let state_lock = Lock::take(&paths.state.join("srtd.lock"), &paths.state)?;
     let store = Store::open(&paths.database()).await?;
@@ -44,6 +44,7 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
     let manager = SandboxManager::new(Config {
         tools,
         launches: paths.launches(),
+        home: paths.home.clone(),
     })
     .with_context(|| format!("cannot clean up {}", paths.launches().display()))?;
     let shared = Arc::new(Shared {
@@ -68,6 +69,7 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
         .await?;
     tracing::info!(socket = %paths.socket.display(), version, pid = std::process::id(), "ready");
 
+    shared.manager.make_ready();
     stop_on_signals(&shared)?;
     let closing = CancellationToken::new();
     let serving = tokio::spawn(
@@ -79,6 +81,7 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
     tracing::info!("stopping");
     // Whoever comes from here on finds nobody, and waits for the lock to start a daemon anew.
     socket.close();
+    shared.manager.stand_down();
     // Nothing new begins from here on; what runs is ended, and hosts are told.
     let stopped = tokio::time::timeout(
         DEADLINE,

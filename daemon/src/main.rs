@@ -111,8 +111,10 @@ fn serve(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     // What we make is ours alone, whatever the umask of who started us.
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    // A session takes a dozen descriptors, and the usual limit, 1024, was made for one program.
-    srt_runtime::process::raise_descriptor_limit();
+    // A launch takes about fifteen; the usual soft limit of 1024 would end at some sixty of them.
+    if let Err(error) = srt_runtime::raise_descriptor_limit() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     let paths = Paths::from_process()?;
     // The folder that we were started in may be one that somebody wants to unmount.
     std::env::set_current_dir("/").context("cannot enter /")?;

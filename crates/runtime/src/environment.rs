@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use srt_policy::{Decision, EnvSelection, Host, NetworkPolicy, Target};
 
+use crate::caches::launcher;
+
 /// The whole environment of a server.
 ///
 /// `http` and `socks` are the proxies' addresses as the server sees them, `temp` its temporary folder, `token` what
@@ -48,12 +50,6 @@ pub fn server_environment(
         }
     }
     all
-}
-
-fn launcher(command: &[String]) -> Option<&str> {
-    command
-        .first()
-        .and_then(|program| program.rsplit('/').next())
 }
 
 fn allows_loopback(network: &NetworkPolicy) -> bool {

@@ -4,6 +4,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use srt_sandbox::Overlay;
+
 use crate::stubs;
 
 const STUBS: &str = "stubs.json";
@@ -35,6 +37,21 @@ impl Folder {
     /// The temporary folder.
     pub(crate) fn temp(&self) -> PathBuf {
         self.path.join(TEMP)
+    }
+
+    /// Makes the folders of the private layer number `index` over `path`.
+    pub(crate) fn overlay(&self, index: usize, path: PathBuf) -> io::Result<Overlay> {
+        let top = self.path.join(format!("layer-{index}"));
+        let overlay = Overlay {
+            path,
+            upper: top.join("upper"),
+            work: top.join("work"),
+            merged: top.join("merged"),
+        };
+        for folder in [&top, &overlay.upper, &overlay.work, &overlay.merged] {
+            std::fs::DirBuilder::new().mode(0o700).create(folder)?;
+        }
+        Ok(overlay)
     }
 
     /// Writes down which stubs the launch is about to make, before it makes them.

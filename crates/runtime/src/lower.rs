@@ -145,10 +145,9 @@ pub fn lower(
                 .collect(),
             temp,
             network: network(policy),
-            limits: Limits {
-                file_descriptors: policy.limits.max_file_descriptors,
-            },
+            limits: Limits::of_descriptors(policy.limits.max_file_descriptors),
             allow_unix_sockets: false,
+            overlays: Vec::new(),
         },
         stubs: stubs.into_keys().collect(),
         notes,
@@ -399,6 +398,21 @@ mod tests {
                 "w /home/u/.ssh/known_hosts",
             ],
             &[],
+        );
+    }
+
+    #[test]
+    fn the_daemons_own_files_cannot_be_made_by_a_server() {
+        check(
+            r#"{"filesystem": {"allowWrite": ["~"]}}"#,
+            &["/home/u/p/", "/home/u/.local/state/"],
+            &[
+                "w /home/u",
+                "w /home/u/.local",
+                "w /home/u/.local/state",
+                "- /home/u/.local/state/srt",
+            ],
+            &["/home/u/.local/state/srt"],
         );
     }
 

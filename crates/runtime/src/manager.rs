@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use srt_egress::{Egress, Event, Listeners, Resolve, SystemResolver};
-use srt_policy::{NetworkPolicy, Policy};
-use srt_sandbox::{Command, Exit, LaunchError, Prepared, Processes, Sandbox, Stdio, Tools};
+use srt_policy::{FilesystemPolicy, NetworkPolicy, Policy};
+use srt_sandbox::{
+    Command, Exit, LaunchError, Prepared, Processes, Sandbox, SandboxSpec, Seed, Stdio, Step, Tools,
+};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
+use crate::caches;
+use crate::denial::{FileDenial, explain};
 use crate::disk::Disk;
 use crate::folder::{self, Folder};
 use crate::lower::{LooseLink, Place, lower};
@@ -24,6 +28,8 @@ pub struct Config {
     pub tools: Tools,
     /// Where launches have their folders; nobody else's files may be in it.
     pub launches: PathBuf,
+    /// The user's home folder.
+    pub home: PathBuf,
 }
 
 /// Why a launch did not happen.
@@ -91,6 +97,8 @@ pub struct LaunchRequest {
     pub umask: u32,
     /// Where what happens to its traffic is told. Keep receiving until the launch is closed.
     pub events: mpsc::Sender<Event>,
+    /// Where refused uses of files are told. Their number is bounded: a path that is refused again is counted.
+    pub denials: mpsc::UnboundedSender<FileDenial>,
 }
 
 /// Launches sandboxes.
@@ -98,6 +106,8 @@ pub struct LaunchRequest {
 pub struct SandboxManager {
     config: Config,
     stubs: Stubs,
+    /// A helper that has made its namespaces already: taken by the next launch, replaced after it.
+    spare: Arc<Mutex<Option<Seed>>>,
 }
 
 impl SandboxManager {
@@ -116,6 +126,7 @@ impl SandboxManager {
         Ok(Self {
             config,
             stubs: Stubs::default(),
+            spare: Arc::default(),
         })
     }
 
@@ -145,7 +156,7 @@ impl SandboxManager {
             stubs: None,
         };
         let temp = belongings.folder.temp();
-        let lowered = lower(
+        let mut lowered = lower(
             &request.policy,
             &request.cwd,
             &temp,
@@ -159,6 +170,24 @@ impl SandboxManager {
         if let Some(LooseLink { link, rule }) = lowered.loose.into_iter().next() {
             return Err(RuntimeError::LooseLink { link, rule });
         }
+        let files = request
+            .policy
+            .filesystem
+            .resolved(|path| disk.resolve(path));
+        let caches = caches::of(&request.command, &self.config.home, &files, |path| {
+            (disk.place(path) == Place::Folder).then(|| disk.resolve(path))
+        });
+        for (index, cache) in caches.into_iter().enumerate() {
+            let overlay =
+                belongings
+                    .folder
+                    .overlay(index, cache)
+                    .map_err(|source| RuntimeError::Folder {
+                        path: top.clone(),
+                        source,
+                    })?;
+            lowered.spec.overlays.push(overlay);
+        }
         let stub = |source| RuntimeError::Stub { source };
         belongings
             .folder
@@ -167,7 +196,7 @@ impl SandboxManager {
         belongings.stubs = Some(self.stubs.hold(&lowered.stubs).map_err(stub)?);
 
         let temp_inside = lowered.spec.temp.inside.display().to_string();
-        let mut prepared = Prepared::new(lowered.spec, &self.config.tools).await?;
+        let mut prepared = self.prepared(lowered.spec).await?;
         let (network, policy) = watch::channel(Arc::new(request.policy.network.clone()));
         let mut config = srt_egress::Config::new(policy, request.events);
         config.resolver = Arc::new(SystemResolver) as Arc<dyn Resolve>;
@@ -210,8 +239,57 @@ impl SandboxManager {
                 umask: request.umask,
             },
             notes: lowered.notes,
+            files,
+            denials: request.denials,
             left_out: selection.left_out,
         })
+    }
+
+    /// Makes the next launch's namespaces ahead of it. Without it, or where it fails, a launch makes its own.
+    pub fn make_ready(&self) {
+        let (spare, tools) = (self.spare.clone(), self.config.tools.clone());
+        tokio::spawn(async move {
+            if spare
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_some()
+            {
+                return;
+            }
+            if let Ok(seed) = Seed::plant(&tools).await {
+                *spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(seed);
+            }
+        });
+    }
+
+    /// Takes down what was made ahead.
+    pub fn stand_down(&self) {
+        drop(self.take_spare());
+    }
+
+    fn take_spare(&self) -> Option<Seed> {
+        self.spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// A sandbox from the spare helper, else from a new one. Once more with a new one where the spare has died
+    /// meanwhile, or a port that policy names is the very one that a helper was given for its own.
+    async fn prepared(&self, spec: SandboxSpec) -> Result<Prepared, LaunchError> {
+        let tools = &self.config.tools;
+        if let Some(seed) = self.take_spare()
+            && let Ok(prepared) = Prepared::new(seed, spec.clone(), tools).await
+        {
+            return Ok(prepared);
+        }
+        let seed = Seed::plant(tools).await?;
+        match Prepared::new(seed, spec.clone(), tools).await {
+            Err(error) if error.step() == Some(Step::Listeners) => {
+                Prepared::new(Seed::plant(tools).await?, spec, tools).await
+            }
+            other => other,
+        }
     }
 }
 
@@ -225,6 +303,8 @@ pub struct PreparedLaunch {
     command: Command,
     notes: Vec<String>,
     left_out: Vec<String>,
+    files: FilesystemPolicy,
+    denials: mpsc::UnboundedSender<FileDenial>,
 }
 
 /// A launch whose server could not be started; everything else was taken down.
@@ -246,7 +326,12 @@ impl PreparedLaunch {
     /// # Errors
     /// The step that failed. Nothing is left behind.
     pub async fn start(self, stdio: Stdio) -> Result<Launch, Unstarted> {
-        match self.prepared.start(self.command, stdio).await {
+        let (files, denials) = (self.files, self.denials);
+        let report = move |violation| {
+            // Whoever has stopped listening has no use for it.
+            let _ = denials.send(explain(violation, &files));
+        };
+        match self.prepared.start(self.command, stdio, report).await {
             Ok(sandbox) => Ok(Launch {
                 sandbox,
                 egress: self.egress,

@@ -1,28 +1,30 @@
-//! The daemon's own limit on open files, and what its servers get in its place.
+//! How many descriptors the daemon may have open, and that a server has no more for it.
 
+use std::io;
 use std::sync::OnceLock;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Enough for thousands of sessions; some hard limits are a billion, and there are programs that close each.
-const ENOUGH: u64 = 1 << 16;
+/// The soft limit that we were started with.
+static STARTED_WITH: OnceLock<u64> = OnceLock::new();
 
-/// The soft limit before it was raised.
-static BEFORE: OnceLock<u64> = OnceLock::new();
-
-/// Raises this process's soft limit on open files as far as the hard one lets it. Servers keep the old one: programs
-/// that use select(2) break beyond 1024.
-pub fn raise_limit() {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return;
-    };
-    let wanted = hard.min(ENOUGH);
-    if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_ok() {
-        let _ = BEFORE.set(soft);
-    }
+/// Raises this process's soft limit of open descriptors to its hard limit. Launches keep the limit that the process
+/// was started with: programs that use select(2) break above 1024.
+///
+/// # Errors
+/// What setrlimit(2) said.
+pub fn raise_descriptor_limit() -> io::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    STARTED_WITH.get_or_init(|| soft);
+    // macOS refuses RLIM_INFINITY; nobody needs more than this.
+    Ok(setrlimit(
+        Resource::RLIMIT_NOFILE,
+        hard.min(65_536).max(soft),
+        hard,
+    )?)
 }
 
-/// The soft limit that servers get, where it is not ours.
-pub(crate) fn servers_limit() -> Option<u64> {
-    BEFORE.get().copied()
+/// The soft limit for a launch whose policy says nothing, if it is not the one that is inherited.
+pub(crate) fn soft_limit() -> Option<u64> {
+    STARTED_WITH.get().copied()
 }

@@ -22,6 +22,8 @@ pub enum Step {
     Redirect,
     /// Binding the listeners.
     Listeners,
+    /// Mounting an overlay.
+    Overlay,
     /// Handing arguments and files to bubblewrap.
     Arguments,
     /// Executing bubblewrap.
@@ -53,6 +55,7 @@ impl Step {
             Self::Routes => "set up the sandbox's loopback",
             Self::Redirect => "redirect the sandbox's connections",
             Self::Listeners => "listen inside the sandbox",
+            Self::Overlay => "put a private layer over a folder",
             Self::Arguments => "hand the sandbox's layout to bubblewrap",
             Self::Bubblewrap => "run bubblewrap",
             Self::Mounts => "lay out the sandbox's files",
@@ -123,6 +126,9 @@ fn hint(step: Step, errno: i32, message: &str) -> String {
         }
         (Step::UserNamespace, libc::ENOSPC | libc::EUSERS) => {
             "too many namespaces: raise user.max_user_namespaces and user.max_net_namespaces with sysctl"
+        }
+        (Step::Overlay, _) => {
+            "unprivileged overlayfs needs Linux 5.11 and a state folder whose file system has user xattrs (ext4, xfs, btrfs); or open the folder with allowWrite"
         }
         (Step::Spawn, libc::ENOENT) => {
             "srt-jail belongs beside srtd: reinstall with \"make install\""

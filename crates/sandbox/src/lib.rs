@@ -19,12 +19,13 @@ mod macos;
 
 // The one place that chooses a backend.
 #[cfg(target_os = "linux")]
-pub use linux::{Prepared, Processes, Sandbox, jail_main, probe, process};
+pub use linux::{Prepared, Processes, Sandbox, Seed, jail_main, probe, process};
 #[cfg(target_os = "macos")]
-pub use macos::{Prepared, Processes, Sandbox, jail_main, probe, process};
+pub use macos::{Prepared, Processes, Sandbox, Seed, jail_main, probe, process};
 
+pub use descriptors::raise_descriptor_limit;
 pub use error::{LaunchError, Step};
 pub use spec::{
-    Access, Command, Exit, Limits, NetworkSpec, PathRule, SandboxSpec, Sockets, Stdio, TempFolder,
-    Tools,
+    Access, Command, Exit, Limits, NetworkSpec, Overlay, PathRule, SandboxSpec, Sockets, Stdio,
+    TempFolder, Tools, Violation,
 };

@@ -9,7 +9,8 @@ use std::process::Stdio as ProcessStdio;
 use tokio::process::Child;
 
 use crate::{
-    Command, Exit, LaunchError, SandboxSpec, Sockets, Stdio, Step, Tools, seatbelt, spawner,
+    Command, Exit, LaunchError, SandboxSpec, Sockets, Stdio, Step, Tools, Violation, seatbelt,
+    spawner,
 };
 
 pub use process::Processes;
@@ -29,12 +30,26 @@ pub struct Prepared {
     socks: SocketAddr,
 }
 
+/// The beginning of a sandbox: nothing, on macOS.
+#[derive(Debug)]
+pub struct Seed(());
+
+impl Seed {
+    /// Nothing has to be done ahead.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn plant(_tools: &Tools) -> Result<Self, LaunchError> {
+        Ok(Self(()))
+    }
+}
+
 impl Prepared {
     /// Builds the sandbox that `spec` asks for.
     ///
     /// # Errors
     /// When a listener cannot be opened.
-    pub async fn new(spec: SandboxSpec, _tools: &Tools) -> Result<Self, LaunchError> {
+    pub async fn new(_seed: Seed, spec: SandboxSpec, _tools: &Tools) -> Result<Self, LaunchError> {
         let listen = || -> io::Result<(TcpListener, SocketAddr)> {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             listener.set_nonblocking(true)?;
@@ -74,22 +89,21 @@ impl Prepared {
         self.socks
     }
 
-    /// Runs `command` in it.
+    /// Runs `command` in it. Refused uses of files are not observed on macOS yet: `_report` is never called.
     ///
     /// # Errors
     /// When `sandbox-exec` cannot be started.
-    pub async fn start(self, command: Command, stdio: Stdio) -> Result<Sandbox, LaunchError> {
+    pub async fn start(
+        self,
+        command: Command,
+        stdio: Stdio,
+        _report: impl Fn(Violation) + Send + 'static,
+    ) -> Result<Sandbox, LaunchError> {
         let profile = seatbelt::profile(&self.spec, &[self.http.port(), self.socks.port()]);
-        let limit = crate::descriptors::servers_limit()
-            .map_or(String::new(), |files| format!("ulimit -S -n {files}; "));
-        // No safe call sets a child's mask alone; a shell does it on the way.
         let mut process = tokio::process::Command::new("/bin/sh");
         process
             .arg("-c")
-            .arg(format!(
-                "{limit}umask {:03o}; exec \"$@\"",
-                command.umask & 0o777
-            ))
+            .arg(preparation(&command, self.spec.limits.file_descriptors))
             .arg("sh")
             .arg("/usr/bin/sandbox-exec")
             .arg("-p")
@@ -109,6 +123,14 @@ impl Prepared {
         let processes = Processes::of(child.id().unwrap_or(0));
         Ok(Sandbox { child, processes })
     }
+}
+
+/// What a shell does on the way: no safe call does it to a child alone.
+fn preparation(command: &Command, files: Option<u64>) -> String {
+    let limit = files
+        .map(|files| format!("ulimit -n {files} || exit 126; "))
+        .unwrap_or_default();
+    format!("umask {:03o}; {limit}exec \"$@\"", command.umask & 0o777)
 }
 
 /// A running sandbox. Dropping it kills it.
@@ -196,8 +218,6 @@ pub mod process {
             0
         }
     }
-
-    pub use crate::descriptors::raise_limit as raise_descriptor_limit;
 
     /// Closes every descriptor but standard input, output and error, which whoever started us left open by mistake.
     ///

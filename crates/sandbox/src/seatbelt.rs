@@ -134,6 +134,7 @@ mod tests {
             network: NetworkSpec::default(),
             limits: Limits::default(),
             allow_unix_sockets: false,
+            overlays: Vec::new(),
         }
     }
 

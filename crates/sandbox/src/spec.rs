@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a server may do with a path and all that is below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +47,62 @@ pub struct SandboxSpec {
     pub limits: Limits,
     /// Whether `socket(AF_UNIX)` stays possible.
     pub allow_unix_sockets: bool,
+    /// Folders that the server may change for itself alone: what it writes goes elsewhere and the host's copy
+    /// stays as it is. Linux only.
+    pub overlays: Vec<Overlay>,
+}
+
+impl SandboxSpec {
+    /// What the server may do at an absolute path without links, by this spec.
+    pub fn access(&self, path: &Path) -> Access {
+        let own = [
+            self.temp.inside.as_path(),
+            Path::new("/dev"),
+            Path::new("/proc"),
+        ];
+        let overlaid = self.overlays.iter().map(|overlay| overlay.path.as_path());
+        if own
+            .into_iter()
+            .chain(overlaid)
+            .any(|writable| path.starts_with(writable))
+        {
+            return Access::ReadWrite;
+        }
+        self.files
+            .iter()
+            .rev()
+            .find(|rule| path.starts_with(&rule.path))
+            .map_or(Access::Read, |rule| rule.access)
+    }
+}
+
+/// A folder that is seen as it is and written elsewhere (overlayfs). The three folders beside it exist, are empty,
+/// and are on one file system.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Overlay {
+    /// The folder.
+    pub path: PathBuf,
+    /// Where changes go.
+    pub upper: PathBuf,
+    /// overlayfs's own.
+    pub work: PathBuf,
+    /// Where both are put together.
+    pub merged: PathBuf,
+}
+
+/// A refused use of a path, as it was observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The path, absolute, links followed.
+    pub path: PathBuf,
+    /// Whether it was to be written (created, renamed, deleted …) rather than read.
+    pub write: bool,
+    /// The name of the program, as in `/proc/PID/comm`.
+    pub program: String,
+    /// How many times, this report's included or, for a closing report, since the first.
+    pub times: u64,
+    /// A closing report: how often a violation that was reported before came again.
+    pub again: bool,
 }
 
 /// Which listeners a sandbox needs beside the standard ones.
@@ -64,6 +120,19 @@ pub struct NetworkSpec {
 pub struct Limits {
     /// `RLIMIT_NOFILE`, soft and hard (setrlimit(2)).
     pub file_descriptors: Option<u64>,
+    /// The soft limit alone, where nothing else is asked for.
+    #[serde(default)]
+    pub(crate) soft_file_descriptors: Option<u64>,
+}
+
+impl Limits {
+    /// A limit of open descriptors and no other; `None`: as the process that launches was started with.
+    pub fn of_descriptors(file_descriptors: Option<u64>) -> Self {
+        Self {
+            file_descriptors,
+            soft_file_descriptors: None,
+        }
+    }
 }
 
 /// The listeners of a sandbox, held by the one who decides.

@@ -8,8 +8,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use srt_sandbox::{
-    Access, Command, Exit, LaunchError, Limits, NetworkSpec, PathRule, Prepared, Sandbox,
-    SandboxSpec, Stdio, Step, TempFolder, Tools,
+    Access, Command, Exit, LaunchError, Limits, NetworkSpec, Overlay, PathRule, Prepared, Sandbox,
+    SandboxSpec, Seed, Stdio, Step, TempFolder, Tools, Violation,
 };
 
 fn tools() -> Tools {
@@ -64,6 +64,7 @@ impl Room {
             network: NetworkSpec::default(),
             limits: Limits::default(),
             allow_unix_sockets: false,
+            overlays: Vec::new(),
         }
     }
 
@@ -71,7 +72,7 @@ impl Room {
         &self,
         script: &str,
     ) -> Result<(Sandbox, std::fs::File, std::fs::File), LaunchError> {
-        let prepared = Prepared::new(self.spec(), &tools()).await?;
+        let prepared = Prepared::new(Seed::plant(&tools()).await?, self.spec(), &tools()).await?;
         let (stdin, input) = std::io::pipe().unwrap();
         let (output, stdout) = std::io::pipe().unwrap();
         let stdio = Stdio {
@@ -85,7 +86,7 @@ impl Room {
             cwd: "/".into(),
             umask: 0o027,
         };
-        let sandbox = prepared.start(command, stdio).await?;
+        let sandbox = prepared.start(command, stdio, |_| {}).await?;
         Ok((
             sandbox,
             OwnedFd::from(input).into(),
@@ -194,7 +195,9 @@ async fn a_process_has_nothing_of_the_host() {
 #[tokio::test]
 async fn connections_end_at_the_listeners_and_nowhere_else() {
     let room = Room::new();
-    let mut prepared = Prepared::new(room.spec(), &tools()).await.unwrap();
+    let mut prepared = Prepared::new(Seed::plant(&tools()).await.unwrap(), room.spec(), &tools())
+        .await
+        .unwrap();
     let sockets = prepared.take_sockets().unwrap();
     assert!(sockets.captures_every_port);
     let (_, stdin) = std::io::pipe().map(|(read, write)| (write, read)).unwrap();
@@ -217,7 +220,7 @@ async fn connections_end_at_the_listeners_and_nowhere_else() {
         stderr: stdout.try_clone().unwrap().into(),
         stdout: stdout.into(),
     };
-    let mut sandbox = prepared.start(command, stdio).await.unwrap();
+    let mut sandbox = prepared.start(command, stdio, |_| {}).await.unwrap();
     let text = tokio::task::spawn_blocking(move || {
         let mut seen = Vec::new();
         for wanted in ["127.0.0.1", "::1"] {
@@ -260,6 +263,122 @@ async fn connections_end_at_the_listeners_and_nowhere_else() {
     assert_eq!(text.1, "hello\nhello\nend\n");
 }
 
+/// Runs a script and collects what was observed of it.
+async fn observed(room: &Room, spec: SandboxSpec, script: &str) -> (String, Vec<Violation>) {
+    let prepared = Prepared::new(Seed::plant(&tools()).await.unwrap(), spec, &tools())
+        .await
+        .unwrap();
+    let (stdin, input) = std::io::pipe().unwrap();
+    let (mut output, stdout) = std::io::pipe().unwrap();
+    let stdio = Stdio {
+        stdin: stdin.into(),
+        stderr: stdout.try_clone().unwrap().into(),
+        stdout: stdout.into(),
+    };
+    let command = Command {
+        arguments: vec!["sh".into(), "-c".into(), script.into()],
+        environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
+        cwd: room.path(""),
+        umask: 0o022,
+    };
+    let (report, reports) = std::sync::mpsc::channel();
+    let mut sandbox = prepared
+        .start(command, stdio, move |violation| {
+            report.send(violation).unwrap()
+        })
+        .await
+        .unwrap();
+    drop(input);
+    let text = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        output.read_to_string(&mut text).unwrap();
+        text
+    })
+    .await
+    .unwrap();
+    sandbox.wait().await;
+    (text, reports.into_iter().collect())
+}
+
+#[tokio::test]
+async fn refused_uses_of_files_are_observed_and_allowed_ones_are_not() {
+    let mut room = Room::new();
+    std::fs::create_dir(room.path("open")).unwrap();
+    std::fs::create_dir(room.path("shut")).unwrap();
+    std::fs::write(room.path("shut/key"), "secret").unwrap();
+    std::fs::write(room.path("plain"), "text").unwrap();
+    std::os::unix::fs::symlink("shut/key", room.path("alias")).unwrap();
+    room.rule("open", Access::ReadWrite);
+    room.rule("shut", Access::None);
+    let script = "cat plain >/dev/null; echo x > open/a; mkdir open/b; mv open/a open/c; rm open/c; cat open/nothing; \
+                  cat shut/key; cat alias; ls shut; cd open; cat ../shut/./key; cd ..; \
+                  touch plain; mkdir made; ln -s x made2; rm plain; mv plain moved; mkdir -p open/b";
+    let (_, seen) = observed(&room, room.spec(), script).await;
+    let first: Vec<(String, bool, String)> = seen
+        .iter()
+        .filter(|violation| !violation.again)
+        .map(|violation| {
+            let path = violation.path.strip_prefix(room.path("")).unwrap();
+            (
+                path.display().to_string(),
+                violation.write,
+                violation.program.clone(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("shut/key", false, "cat"),
+        ("shut", false, "ls"),
+        ("plain", true, "touch"),
+        ("made", true, "mkdir"),
+        ("made2", true, "ln"),
+        ("moved", true, "mv"),
+    ]
+    .map(|(path, write, program)| (path.to_owned(), write, program.to_owned()));
+    assert_eq!(first, expected);
+    let again = seen
+        .iter()
+        .find(|violation| violation.again && !violation.write)
+        .unwrap();
+    assert_eq!(
+        (again.path.clone(), again.times),
+        (room.path("shut/key"), 2)
+    );
+}
+
+#[tokio::test]
+async fn what_is_written_in_a_private_layer_stays_there() {
+    let room = Room::new();
+    for name in [
+        "cache",
+        "cache/deep",
+        "layer",
+        "layer/upper",
+        "layer/work",
+        "layer/merged",
+    ] {
+        std::fs::create_dir(room.path(name)).unwrap();
+    }
+    for name in ["cache/kept", "cache/deep/changed", "cache/deleted"] {
+        std::fs::write(room.path(name), "old").unwrap();
+    }
+    let mut spec = room.spec();
+    spec.overlays.push(Overlay {
+        path: room.path("cache"),
+        upper: room.path("layer/upper"),
+        work: room.path("layer/work"),
+        merged: room.path("layer/merged"),
+    });
+    let script = "cd cache; echo new > deep/changed; echo new > added; rm deleted; ls; cat kept deep/changed; touch ../x";
+    let (text, seen) = observed(&room, spec, script).await;
+    assert!(text.starts_with("added\ndeep\nkept\noldnew\n"), "{text}");
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    let read = |name: &str| std::fs::read_to_string(room.path(name)).unwrap();
+    assert_eq!(read("cache/deep/changed"), "old");
+    assert_eq!(read("cache/deleted"), "old");
+    assert!(!room.path("cache/added").exists());
+}
+
 #[tokio::test]
 async fn nothing_survives_the_kill() {
     let room = Room::new();
@@ -284,7 +403,9 @@ async fn nothing_survives_the_kill() {
 #[tokio::test]
 async fn a_step_that_fails_is_named() {
     let room = Room::new();
-    let prepared = Prepared::new(room.spec(), &tools()).await.unwrap();
+    let prepared = Prepared::new(Seed::plant(&tools()).await.unwrap(), room.spec(), &tools())
+        .await
+        .unwrap();
     let (stdin, _input) = std::io::pipe().unwrap();
     let (_output, stdout) = std::io::pipe().unwrap();
     let stdio = Stdio {
@@ -298,7 +419,7 @@ async fn a_step_that_fails_is_named() {
         cwd: "/".into(),
         umask: 0o027,
     };
-    let error = prepared.start(command, stdio).await.unwrap_err();
+    let error = prepared.start(command, stdio, |_| {}).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Exec));
     assert!(
         error.to_string().contains("no-such-program") && error.to_string().contains("hint: "),
@@ -309,7 +430,9 @@ async fn a_step_that_fails_is_named() {
         bwrap: "/nowhere/bwrap".into(),
         ..tools()
     };
-    let prepared = Prepared::new(room.spec(), &missing).await.unwrap();
+    let prepared = Prepared::new(Seed::plant(&missing).await.unwrap(), room.spec(), &missing)
+        .await
+        .unwrap();
     let (stdin, _input) = std::io::pipe().unwrap();
     let (_output, stdout) = std::io::pipe().unwrap();
     let stdio = Stdio {
@@ -323,13 +446,15 @@ async fn a_step_that_fails_is_named() {
         cwd: "/".into(),
         umask: 0o027,
     };
-    let error = prepared.start(command, stdio).await.unwrap_err();
+    let error = prepared.start(command, stdio, |_| {}).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Bubblewrap), "{error}");
 
     let mut room = Room::new();
     room.files
         .push((Path::new("/proc/1/root").into(), Access::Read));
-    let prepared = Prepared::new(room.spec(), &tools()).await.unwrap();
+    let prepared = Prepared::new(Seed::plant(&tools()).await.unwrap(), room.spec(), &tools())
+        .await
+        .unwrap();
     let (stdin, _input) = std::io::pipe().unwrap();
     let (_output, stdout) = std::io::pipe().unwrap();
     let stdio = Stdio {
@@ -343,7 +468,7 @@ async fn a_step_that_fails_is_named() {
         cwd: "/".into(),
         umask: 0o027,
     };
-    if let Err(error) = prepared.start(command, stdio).await {
+    if let Err(error) = prepared.start(command, stdio, |_| {}).await {
         assert_eq!(error.step(), Some(Step::Mounts), "{error}");
     }
 }

@@ -139,7 +139,11 @@ async fn attempt(shared: &Arc<Shared>, plan: &Plan) -> Result<Running, Refused> 
         .await?;
 
     let id = Uuid::now_v7();
+    let begun = Instant::now();
+    let step =
+        |what: &str| tracing::debug!(launch = %id, micros = begun.elapsed().as_micros(), "{what}");
     let (events, received) = mpsc::channel(1024);
+    let (denials, refused) = mpsc::unbounded_channel();
     let request = LaunchRequest {
         id,
         policy,
@@ -149,6 +153,7 @@ async fn attempt(shared: &Arc<Shared>, plan: &Plan) -> Result<Running, Refused> 
         named: plan.named.clone(),
         umask: plan.umask,
         events,
+        denials,
     };
     let now = Timestamp::now();
     let cwd = plan.cwd.display().to_string();
@@ -175,10 +180,19 @@ async fn attempt(shared: &Arc<Shared>, plan: &Plan) -> Result<Running, Refused> 
     };
     // The sandbox is built while the entry becomes durable; the server starts when both are done.
     let (recorded, prepared) = tokio::join!(
-        shared
-            .store
-            .begin_launch(row, started.entry(now, &plan.name, id)),
-        shared.manager.prepare(request),
+        async {
+            let recorded = shared
+                .store
+                .begin_launch(row, started.entry(now, &plan.name, id))
+                .await;
+            step("recorded");
+            recorded
+        },
+        async {
+            let prepared = shared.manager.prepare(request).await;
+            step("prepared");
+            prepared
+        },
     );
     let prepared = match (recorded, prepared) {
         (Ok(_), Ok(prepared)) => prepared,
@@ -226,6 +240,7 @@ async fn attempt(shared: &Arc<Shared>, plan: &Plan) -> Result<Running, Refused> 
         plan.name.clone(),
         id,
         received,
+        refused,
     ));
     let launch = match prepared.start(stdio).await {
         Ok(launch) => launch,
@@ -235,6 +250,8 @@ async fn attempt(shared: &Arc<Shared>, plan: &Plan) -> Result<Running, Refused> 
             return Err(error.into());
         }
     };
+    step("started");
+    shared.manager.make_ready();
     let processes = launch.processes().clone();
     let (stop, ordered) = watch::channel(None);
     let (end, ended) = watch::channel(None);

@@ -1,10 +1,10 @@
-//! What a launch's proxies tell, as audit entries and as lines of the server's log.
+//! What a launch's proxies and its observer tell, as audit entries and as lines of the server's log.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use srt_policy::{Origin, RuleRef};
-use srt_runtime::Event;
+use srt_runtime::{Event, FileDenial};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -20,49 +20,57 @@ pub(crate) async fn record(
     server: String,
     launch: Uuid,
     mut events: mpsc::Receiver<Event>,
+    mut denials: mpsc::UnboundedReceiver<FileDenial>,
 ) {
     let mut repeated = Repeated::default();
-    while let Some(event) = events.recv().await {
-        let (entry, line) = described(&event, &server, launch);
+    loop {
+        // Both end with the launch; `else` is when both have.
+        let (stream, (entry, line)) = tokio::select! {
+            Some(event) = events.recv() => (Stream::Egress, described(&event, &server, launch)),
+            Some(denial) = denials.recv() => (Stream::Daemon, refused(&denial, &server, launch)),
+            else => break,
+        };
         if let Err(error) = shared.store.submit(entry).await {
             tracing::error!(%error, server, "cannot record a flow");
         }
-        for line in repeated.next(line) {
-            shared
-                .log(&server, Some(launch), Stream::Egress, line)
-                .await;
+        for (stream, line) in repeated.next(stream, line) {
+            shared.log(&server, Some(launch), stream, line).await;
         }
     }
-    if let Some(line) = repeated.flush() {
-        shared
-            .log(&server, Some(launch), Stream::Egress, line)
-            .await;
+    if let Some((stream, line)) = repeated.flush() {
+        shared.log(&server, Some(launch), stream, line).await;
     }
 }
 
 /// Collapses runs of the same line.
 #[derive(Default)]
 struct Repeated {
-    last: String,
+    last: Option<(Stream, String)>,
     times: u64,
 }
 
 impl Repeated {
     /// The lines to write now.
-    fn next(&mut self, line: String) -> Vec<String> {
-        if line == self.last {
+    fn next(&mut self, stream: Stream, line: String) -> Vec<(Stream, String)> {
+        if self.last.as_ref().is_some_and(|last| last.1 == line) {
             self.times += 1;
             return Vec::new();
         }
-        let mut lines: Vec<String> = self.flush().into_iter().collect();
-        self.last.clone_from(&line);
-        lines.push(line);
+        let mut lines: Vec<_> = self.flush().into_iter().collect();
+        self.last = Some((stream, line.clone()));
+        lines.push((stream, line));
         lines
     }
 
-    fn flush(&mut self) -> Option<String> {
+    fn flush(&mut self) -> Option<(Stream, String)> {
         let times = std::mem::take(&mut self.times);
-        (times > 0).then(|| format!("{} (and {times} times more)", self.last))
+        let (stream, last) = self.last.as_ref().filter(|_| times > 0)?;
+        let again = if times == 1 {
+            "once".to_owned()
+        } else {
+            format!("{times} times")
+        };
+        Some((*stream, format!("{last} (and {again} more)")))
     }
 }
 
@@ -125,6 +133,32 @@ fn described(event: &Event, server: &str, launch: Uuid) -> (Entry, String) {
     }
 }
 
+fn refused(denial: &FileDenial, server: &str, launch: Uuid) -> (Entry, String) {
+    let operation = if denial.write { "write" } else { "read" };
+    let path = denial.path.display().to_string();
+    let mut entry = Denial {
+        front_end: "file",
+        reason: &denial.reason,
+        rule: denial.rule.as_deref(),
+        remedy: denial.remedy.as_deref(),
+    }
+    .entry(Timestamp::now(), server, launch, &path)
+    .with("operation", operation)
+    .with("program", denial.program.as_str());
+    let mut line = format!(
+        "denied {operation} {path} ({}): {}",
+        denial.program, denial.reason
+    );
+    if denial.again {
+        entry = entry.with("again", denial.times);
+        line = format!(
+            "denied {operation} {path} again, {} times in all since then",
+            denial.times
+        );
+    }
+    (entry, line)
+}
+
 fn rule_text(rule: &RuleRef) -> String {
     match &rule.origin {
         Origin::BuiltIn(_) => format!("{}: {}", rule.key, rule.pattern),
@@ -141,10 +175,16 @@ mod tests {
     #[test]
     fn a_line_that_repeats_is_told_once_with_its_count() {
         let mut repeated = Repeated::default();
-        assert_eq!(repeated.next("a".into()), ["a"]);
-        assert!(repeated.next("a".into()).is_empty());
-        assert!(repeated.next("a".into()).is_empty());
-        assert_eq!(repeated.next("b".into()), ["a (and 2 times more)", "b"]);
+        let mut next = |line: &str| -> Vec<String> {
+            let lines = repeated.next(Stream::Egress, line.into());
+            lines.into_iter().map(|(_, line)| line).collect()
+        };
+        assert_eq!(next("a"), ["a"]);
+        assert!(next("a").is_empty());
+        assert!(next("a").is_empty());
+        assert_eq!(next("b"), ["a (and 2 times more)", "b"]);
+        assert!(next("b").is_empty());
+        assert_eq!(next("c"), ["b (and once more)", "c"]);
         assert_eq!(repeated.flush(), None);
     }
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Limits, NetworkSpec, Step};
+use crate::{Limits, NetworkSpec, Overlay, Step};
 
 /// No message may be longer, in bytes: the peer of a handshake is not trusted with our memory.
 const MAX_MESSAGE: usize = 4 << 20;
@@ -24,6 +24,7 @@ const MAX_FDS: usize = 64;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {
     pub(crate) network: NetworkSpec,
+    pub(crate) overlays: Vec<Overlay>,
     pub(crate) bwrap: PathBuf,
     pub(crate) arguments: Vec<Argument>,
 }
@@ -45,8 +46,6 @@ pub(crate) struct Go {
     pub(crate) cwd: PathBuf,
     pub(crate) umask: u32,
     pub(crate) limits: Limits,
-    /// The soft limit on open files, where it is not the daemon's own.
-    pub(crate) soft_files: Option<u64>,
     /// Folders and files that Landlock lets the server write.
     pub(crate) writable: Vec<PathBuf>,
     pub(crate) allow_unix_sockets: bool,
@@ -63,7 +62,7 @@ pub(crate) enum Report {
     },
     /// Stage 2 runs, inside everything, and waits for [`Go`]. Its credentials tell its pid on the host.
     Inside,
-    /// The next thing is `execve`.
+    /// The next thing is `execve`. Carries the listener of the observing filter, where the kernel has one.
     Executing,
     /// A step failed; the helper exits.
     Failed {

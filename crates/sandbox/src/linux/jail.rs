@@ -10,14 +10,17 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork, pipe2};
 
 use super::handshake::{Argument, Go, Report, Setup, receive, send};
-use super::{landlock, listeners, netns, seccomp};
-use crate::{NetworkSpec, Step};
+use super::{landlock, listeners, netns, notify, seccomp};
+use crate::{Overlay, Step};
 
 /// A failed step.
 struct Failure {
@@ -108,6 +111,9 @@ fn outside(stream: &UnixStream) -> Result<Infallible, Failure> {
     // went before this call, the stream is at its end and `receive` says so.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
         .map_err(failed(Step::Handshake, "PR_SET_PDEATHSIG"))?;
+    // Nothing up to the next message depends on the launch: it is done ahead of it.
+    enter_network()?;
+    let mut opened = listeners::open_standard().map_err(failed(Step::Listeners, "listen"))?;
     let setup: Setup = receive(stream)
         .map_err(failed(Step::Handshake, "setup"))?
         .ok_or_else(|| Failure {
@@ -116,15 +122,20 @@ fn outside(stream: &UnixStream) -> Result<Infallible, Failure> {
             message: "the daemon is gone".into(),
         })?
         .message;
-
-    enter_network()?;
-    let opened = listeners::open(&setup.network).map_err(failed(Step::Listeners, "listen"))?;
+    listeners::open_named(&mut opened, &setup.network)
+        .map_err(failed(Step::Listeners, "listen"))?;
     let report = Report::Listening {
         labels: opened.labels.clone(),
         partial: opened.partial.clone(),
     };
     send(stream, &report, &opened.fds()).map_err(failed(Step::Handshake, "listeners"))?;
     // Ours are closed by the exec; the daemon alone accepts.
+    if !setup.overlays.is_empty() {
+        unshare(CloneFlags::CLONE_NEWNS).map_err(failed(Step::Overlay, "unshare"))?;
+    }
+    for overlay in &setup.overlays {
+        mount_overlay(overlay)?;
+    }
 
     // The helper itself is handed on as an open file, so that it need not be visible inside.
     let myself = open("/proc/self/exe", OFlag::O_RDONLY, Mode::empty())
@@ -160,18 +171,99 @@ fn outside(stream: &UnixStream) -> Result<Infallible, Failure> {
     ]
     .map(|word| CString::new(word).unwrap_or_default());
     let program = c_string(Step::Bubblewrap, setup.bwrap.as_os_str().as_encoded_bytes())?;
+    first_of_its_namespace()?;
     // Nothing of the daemon's environment goes any further.
     nix::unistd::execve(&program, &words, &[] as &[CString])
         .map_err(failed(Step::Bubblewrap, setup.bwrap.display()))
 }
 
-/// Enters a user and a network namespace of our own, in which every address is local.
+/// Lays a private layer over a folder, in our own mount namespace, from which bubblewrap takes it.
+fn mount_overlay(overlay: &Overlay) -> Result<(), Failure> {
+    let what = |path: &Path| failed::<nix::Error>(Step::Overlay, path.display().to_string());
+    // What is mounted here is not for the host, and what the host mounts later not for us.
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_SLAVE,
+        None::<&str>,
+    )
+    .map_err(what(Path::new("/")))?;
+    // Commas separate options and colons lower folders: overlayfs takes both escaped.
+    let escaped = |path: &Path| {
+        let text = path.display().to_string();
+        text.replace('\\', "\\\\")
+            .replace(',', "\\,")
+            .replace(':', "\\:")
+    };
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},userxattr",
+        escaped(&overlay.path),
+        escaped(&overlay.upper),
+        escaped(&overlay.work)
+    );
+    mount(
+        Some("overlay"),
+        &overlay.merged,
+        Some("overlay"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some(options.as_str()),
+    )
+    .map_err(what(&overlay.path))
+}
+
+/// Goes on as process 1 of a pid namespace whose end is the end of everything in it.
+///
+/// bubblewrap asks to die with its parent only some time after it has forked; a daemon killed in between would leave
+/// a process behind that nobody knows. Process 1 of this namespace dies with its parent from the first moment, and
+/// the kernel then ends the namespace. The parent stays to hand the exit status on.
+fn first_of_its_namespace() -> Result<(), Failure> {
+    let fork_failed = |what: &'static str| failed::<nix::Error>(Step::Bubblewrap, what);
+    let (alive, hold) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(fork_failed("pipe"))?;
+    // SAFETY: this process has a single thread, so the child may do whatever a process may do.
+    match unsafe { fork() }.map_err(fork_failed("fork"))? {
+        ForkResult::Child => {
+            drop(hold);
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+                .map_err(fork_failed("PR_SET_PDEATHSIG"))?;
+            // The parent may have gone before the line above: then its end of the pipe is closed.
+            match nix::unistd::read(&alive, &mut [0]) {
+                Err(nix::Error::EAGAIN) => Ok(()),
+                _ => Err(fork_failed("the daemon is gone")(nix::Error::ESRCH)),
+            }
+        }
+        ForkResult::Parent { child } => {
+            // SAFETY: every descriptor goes but the pipe's, whose closing tells the child of our end. Nothing below
+            // uses any other, and the process exits without dropping their owners.
+            unsafe {
+                let keep = hold.as_raw_fd().unsigned_abs();
+                if keep > 0 {
+                    libc::close_range(0, keep - 1, 0);
+                }
+                libc::close_range(keep + 1, libc::c_uint::MAX, 0);
+            }
+            let code = loop {
+                match waitpid(child, None) {
+                    Ok(WaitStatus::Exited(_, code)) => break code,
+                    Ok(WaitStatus::Signaled(_, signal, _)) => break 128 + signal as i32,
+                    Err(nix::Error::EINTR) | Ok(_) => {}
+                    Err(_) => break 1,
+                }
+            };
+            std::process::exit(code);
+        }
+    }
+}
+
+/// Enters a user and a network namespace of our own, in which every address is local; and for children a pid
+/// namespace.
 fn enter_network() -> Result<(), Failure> {
     // A user namespace comes first: it owns the network namespace, and so gives CAP_NET_ADMIN over it. It cannot
     // be bubblewrap's, which makes a second one inside the first.
     let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
-        .map_err(failed(Step::UserNamespace, "unshare"))?;
+    let namespaces =
+        CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID;
+    unshare(namespaces).map_err(failed(Step::UserNamespace, "unshare"))?;
     // The map of groups needs setgroups switched off first (user_namespaces(7)). The files belong to root while
     // we are not dumpable, so for these three writes we are.
     let _ = nix::sys::prctl::set_dumpable(true);
@@ -188,9 +280,8 @@ fn enter_network() -> Result<(), Failure> {
 
 /// Stage 1 without a launch, for `doctor`: says whether every port is captured, or what failed.
 fn probe() -> i32 {
-    let tried = enter_network().and_then(|()| {
-        listeners::open(&NetworkSpec::default()).map_err(failed(Step::Listeners, "listen"))
-    });
+    let tried = enter_network()
+        .and_then(|()| listeners::open_standard().map_err(failed(Step::Listeners, "listen")));
     match tried {
         Ok(opened) => {
             match opened.partial {
@@ -256,16 +347,10 @@ fn inside(stream: &UnixStream) -> Result<Infallible, Failure> {
         .map_err(failed(Step::Exec, "signal mask"))?;
 
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(failed(Step::Limits, "RLIMIT_CORE"))?;
-    if let Some(soft) = go.soft_files {
-        let (_, hard) =
-            getrlimit(Resource::RLIMIT_NOFILE).map_err(failed(Step::Limits, "RLIMIT_NOFILE"))?;
-        setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)
-            .map_err(failed(Step::Limits, "RLIMIT_NOFILE"))?;
-    }
-    if let Some(files) = go.limits.file_descriptors {
-        let (_, hard) =
-            getrlimit(Resource::RLIMIT_NOFILE).map_err(failed(Step::Limits, "RLIMIT_NOFILE"))?;
-        if files > hard {
+    let (inherited, hard) =
+        getrlimit(Resource::RLIMIT_NOFILE).map_err(failed(Step::Limits, "RLIMIT_NOFILE"))?;
+    let (soft, hard) = match (go.limits.file_descriptors, go.limits.soft_file_descriptors) {
+        (Some(files), _) if files > hard => {
             return Err(Failure {
                 step: Step::Limits,
                 errno: libc::EPERM,
@@ -274,9 +359,11 @@ fn inside(stream: &UnixStream) -> Result<Infallible, Failure> {
                 ),
             });
         }
-        setrlimit(Resource::RLIMIT_NOFILE, files, files)
-            .map_err(failed(Step::Limits, "RLIMIT_NOFILE"))?;
-    }
+        (Some(files), _) => (files, files),
+        (None, soft) => (soft.unwrap_or(inherited).min(hard), hard),
+    };
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard)
+        .map_err(failed(Step::Limits, "RLIMIT_NOFILE"))?;
     // Landlock after the mounts are made, because it forbids mounting; seccomp last, because it forbids the rest.
     nix::sys::prctl::set_no_new_privs().map_err(failed(Step::Seccomp, "no_new_privs"))?;
     landlock::confine_writes(&go.writable)
@@ -294,7 +381,14 @@ fn inside(stream: &UnixStream) -> Result<Infallible, Failure> {
         seccompiler::apply_filter(filter)
             .map_err(|error| failed(Step::Seccomp, "install")(io::Error::other(error)))?;
     }
-    send(stream, &Report::Executing, &[]).map_err(failed(Step::Handshake, "executing"))?;
+    // From here on opening a file waits for whoever observes: nothing of ours does, until the server's first.
+    let listener = notify::install().ok();
+    let fds: Vec<RawFd> = listener
+        .iter()
+        .map(|listener| listener.as_raw_fd())
+        .collect();
+    send(stream, &Report::Executing, &fds).map_err(failed(Step::Handshake, "executing"))?;
+    drop(listener);
     nix::unistd::execve(&program, &words, &environment)
         .map_err(failed(Step::Exec, &go.arguments[0]))
 }

@@ -37,57 +37,53 @@ impl Opened {
     }
 }
 
-/// Opens them all, in the calling thread's network namespace, which [`netns::set_up`] prepared.
+/// Opens those that every sandbox has, in the calling thread's network namespace, which [`netns::set_up`] prepared.
 ///
 /// # Errors
 /// The listener that could not be opened.
-pub(crate) fn open(spec: &NetworkSpec) -> io::Result<Opened> {
+pub(crate) fn open_standard() -> io::Result<Opened> {
     let mut opened = Opened {
         labels: Vec::new(),
         sockets: Vec::new(),
         partial: None,
     };
-    let v6 = netns::has_ipv6();
-    // The addresses that policy names come first: what takes any free port must not take theirs.
-    for address in &spec.loopback {
-        if address.is_ipv4() || v6 {
-            opened.push(Label::Transparent, tcp(*address)?.into());
-        }
-    }
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let http = tcp(loopback(0))?;
     opened.push(Label::Http(http.local_addr()?), http.into());
     let socks = tcp(loopback(0))?;
     opened.push(Label::Socks(socks.local_addr()?), socks.into());
-
-    let everywhere: &[IpAddr] = if v6 {
-        &[
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        ]
-    } else {
-        &[IpAddr::V4(Ipv4Addr::UNSPECIFIED)]
-    };
-    for address in everywhere {
+    for address in everywhere() {
         let address = SocketAddr::new(*address, DNS_PORT);
         opened.push(Label::DnsUdp, udp(address)?.into());
         opened.push(Label::DnsTcp, tcp(address)?.into());
     }
-
     let captured = tcp(loopback(0))?;
     let port = captured.local_addr()?.port();
     opened.push(Label::Transparent, captured.into());
-    if v6 {
+    if netns::has_ipv6() {
         // A redirect keeps the family: to ::1 for IPv6.
-        opened.push(
-            Label::Transparent,
-            tcp((Ipv6Addr::LOCALHOST, port).into())?.into(),
-        );
+        let captured = tcp((Ipv6Addr::LOCALHOST, port).into())?;
+        opened.push(Label::Transparent, captured.into());
     }
     if let Err(error) = nft::redirect_all_tcp(port) {
         opened.partial = Some(format!("nftables: {error}"));
+    }
+    Ok(opened)
+}
+
+/// Opens those that this launch's policy asks for beside them.
+///
+/// # Errors
+/// The listener that could not be opened: EADDRINUSE where policy names the very port that a standard one was given.
+pub(crate) fn open_named(opened: &mut Opened, spec: &NetworkSpec) -> io::Result<()> {
+    for address in &spec.loopback {
+        if address.is_ipv4() || netns::has_ipv6() {
+            opened.push(Label::Transparent, tcp(*address)?.into());
+        }
+    }
+    if opened.partial.is_some() {
         for port in &spec.ports {
-            for address in everywhere {
+            for address in everywhere() {
                 // Taken by a named loopback address of the same port: that one is captured then, which is enough.
                 if let Ok(listener) = tcp(SocketAddr::new(*address, *port)) {
                     opened.push(Label::Transparent, listener.into());
@@ -95,7 +91,15 @@ pub(crate) fn open(spec: &NetworkSpec) -> io::Result<Opened> {
             }
         }
     }
-    Ok(opened)
+    Ok(())
+}
+
+fn everywhere() -> &'static [IpAddr] {
+    const BOTH: &[IpAddr] = &[
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    ];
+    if netns::has_ipv6() { BOTH } else { &BOTH[..1] }
 }
 
 /// Sorts received descriptors by their labels.

@@ -7,6 +7,8 @@ mod listeners;
 mod mounts;
 mod netns;
 mod nft;
+mod notify;
+mod observe;
 pub mod probe;
 pub mod process;
 mod seccomp;
@@ -17,6 +19,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Stdio as ProcessStdio;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::process::Child;
@@ -25,7 +28,8 @@ pub use jail::jail_main;
 pub use process::Processes;
 
 use crate::{
-    Access, Command, Exit, LaunchError, SandboxSpec, Sockets, Stdio, Step, Tools, spawner,
+    Access, Command, Exit, LaunchError, Limits, SandboxSpec, Sockets, Stdio, Step, Tools,
+    Violation, descriptors, spawner,
 };
 use handshake::{Go, Report, Setup};
 
@@ -47,23 +51,22 @@ pub struct Prepared {
     spec: SandboxSpec,
 }
 
-impl Prepared {
-    /// Builds the sandbox that `spec` asks for.
+/// The beginning of a sandbox: a helper that has made its namespaces and waits to be told what for.
+///
+/// Dropping it takes it down.
+#[derive(Debug)]
+pub struct Seed {
+    child: Child,
+    stream: UnixStream,
+    complaints: std::fs::File,
+}
+
+impl Seed {
+    /// Starts a helper. What goes wrong with its namespaces is told by [`Prepared::new`].
     ///
     /// # Errors
-    /// The step that failed, with its remedy. Nothing is left behind.
-    pub async fn new(spec: SandboxSpec, tools: &Tools) -> Result<Self, LaunchError> {
-        let arguments = mounts::arguments(
-            &spec,
-            mounts::kind,
-            mounts::resolv_conf().as_deref(),
-            &mounts::system_entries(),
-        )?;
-        let setup = Setup {
-            network: spec.network.clone(),
-            bwrap: tools.bwrap.clone(),
-            arguments,
-        };
+    /// When it cannot be started.
+    pub async fn plant(tools: &Tools) -> Result<Self, LaunchError> {
         let spawn = |error: &io::Error| LaunchError::io(Step::Spawn, tools.jail.display(), error);
         let (ours, theirs) = UnixStream::pair().map_err(|error| spawn(&error))?;
         nix::sys::socket::setsockopt(&ours, nix::sys::socket::sockopt::PassCred, &true)
@@ -86,17 +89,46 @@ impl Prepared {
         let child = spawner::spawn(command)
             .await
             .map_err(|error| spawn(&error))?;
-        let mut complaints = std::fs::File::from(complaints);
+        Ok(Self {
+            child,
+            stream: ours,
+            complaints: complaints.into(),
+        })
+    }
+}
 
+impl Prepared {
+    /// Builds the sandbox that `spec` asks for.
+    ///
+    /// # Errors
+    /// The step that failed, with its remedy. Nothing is left behind.
+    pub async fn new(seed: Seed, spec: SandboxSpec, tools: &Tools) -> Result<Self, LaunchError> {
+        let arguments = mounts::arguments(
+            &spec,
+            mounts::kind,
+            &mounts::name_files(),
+            &mounts::system_entries(),
+        )?;
+        let setup = Setup {
+            network: spec.network.clone(),
+            overlays: spec.overlays.clone(),
+            bwrap: tools.bwrap.clone(),
+            arguments,
+        };
+        let Seed {
+            child,
+            stream,
+            mut complaints,
+        } = seed;
         let (stream, complaints, report) = blocking(move || {
-            let answer = handshake::send(&ours, &setup, &[])
-                .and_then(|()| handshake::receive::<Report>(&ours));
-            let answer = match answer {
-                Ok(Some(received)) => Ok(received),
-                Ok(None) => Err(silence(Step::Handshake, &mut complaints)),
-                Err(error) => Err(broken(&error)),
+            let sent = handshake::send(&stream, &setup, &[]);
+            // A helper that failed has said so before it went, and cannot be sent anything.
+            let answer = match (handshake::receive::<Report>(&stream), sent) {
+                (Ok(Some(received)), _) => Ok(received),
+                (Ok(None), _) => Err(silence(Step::Handshake, &mut complaints)),
+                (Err(_), Err(error)) | (Err(error), Ok(())) => Err(broken(&error)),
             };
-            (ours, complaints, answer)
+            (stream, complaints, answer)
         })
         .await?;
         let received = report?;
@@ -121,6 +153,7 @@ impl Prepared {
             .iter()
             .filter(|rule| rule.access == Access::ReadWrite)
             .map(|rule| rule.path.clone())
+            .chain(spec.overlays.iter().map(|overlay| overlay.path.clone()))
             .chain([spec.temp.inside.clone(), "/dev".into(), "/proc".into()])
             .collect();
         Ok(Self {
@@ -150,11 +183,17 @@ impl Prepared {
         self.socks
     }
 
-    /// Runs `command` in it.
+    /// Runs `command` in it. Refused uses of files are told to `report`, from a thread of their own that must not
+    /// be made to wait.
     ///
     /// # Errors
     /// The step that failed, with its remedy. Nothing is left behind.
-    pub async fn start(self, command: Command, stdio: Stdio) -> Result<Sandbox, LaunchError> {
+    pub async fn start(
+        self,
+        command: Command,
+        stdio: Stdio,
+        report: impl Fn(Violation) + Send + 'static,
+    ) -> Result<Sandbox, LaunchError> {
         let Self {
             child,
             stream,
@@ -168,8 +207,10 @@ impl Prepared {
             environment: command.environment.into_iter().collect(),
             cwd: command.cwd,
             umask: command.umask,
-            limits: spec.limits,
-            soft_files: crate::descriptors::servers_limit(),
+            limits: Limits {
+                soft_file_descriptors: descriptors::soft_limit(),
+                ..spec.limits
+            },
             writable,
             allow_unix_sockets: spec.allow_unix_sockets,
         };
@@ -192,23 +233,43 @@ impl Prepared {
                 })?;
             let fds = [&stdio.stdin, &stdio.stdout, &stdio.stderr].map(|fd| fd.as_raw_fd());
             handshake::send(&stream, &go, &fds).map_err(|error| broken(&error))?;
+            let mut report = Some(report);
+            let mut observer = None;
             let mut executing = false;
             loop {
                 match handshake::receive::<Report>(&stream) {
                     Ok(Some(received)) => match received.message {
-                        Report::Executing => executing = true,
+                        Report::Executing => {
+                            executing = true;
+                            // At once: the server's first opening of a file waits for it.
+                            observer = received
+                                .fds
+                                .into_iter()
+                                .next()
+                                .zip(report.take())
+                                .map(|(listener, report)| watch(listener, &spec, report));
+                        }
                         other => return Err(unexpected(other)),
                     },
-                    Ok(None) if executing => return Ok(processes),
+                    Ok(None) if executing => {
+                        return Ok((
+                            processes,
+                            observer.transpose().map_err(|error| {
+                                LaunchError::io(Step::Spawn, "the observing thread", &error)
+                            })?,
+                        ));
+                    }
                     Ok(None) => return Err(silence(Step::Exec, &mut complaints)),
                     Err(error) => return Err(broken(&error)),
                 }
             }
         })
         .await?;
+        let (processes, observer) = inside?;
         Ok(Sandbox {
             child,
-            processes: inside?,
+            processes,
+            observer,
         })
     }
 }
@@ -218,6 +279,7 @@ impl Prepared {
 pub struct Sandbox {
     child: Child,
     processes: Processes,
+    observer: Option<JoinHandle<()>>,
 }
 
 impl Sandbox {
@@ -235,11 +297,28 @@ impl Sandbox {
         };
         self.processes.kill();
         self.processes.gone().await;
+        if let Some(observer) = self.observer.take() {
+            // Nobody is left to observe: it is at its end.
+            let _ = tokio::task::spawn_blocking(move || observer.join()).await;
+        }
         Exit {
             code,
             signal: (code > 128 && code <= 128 + 64).then_some(code - 128),
         }
     }
+}
+
+/// Starts the thread that observes a launch.
+fn watch(
+    listener: OwnedFd,
+    spec: &SandboxSpec,
+    report: impl Fn(Violation) + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let spec = spec.clone();
+    std::thread::Builder::new()
+        .name("srt-observer".into())
+        .stack_size(128 * 1024)
+        .spawn(move || observe::observe(listener, &spec, &report))
 }
 
 async fn blocking<T: Send + 'static>(

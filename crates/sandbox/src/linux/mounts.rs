@@ -13,20 +13,46 @@ pub(crate) enum Kind {
     Absent,
 }
 
-/// Where glibc, musl and c-ares look for their resolver, and what they find: the sandbox's loopback, where DNS
-/// is answered by us. Any other address would be answered too; this one never looks foreign in a log.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-const RESOLV_CONF_TEXT: &[u8] =
-    b"# srt: names are answered by the policy of this launch\nnameserver 127.0.0.1\n";
+/// A file whose contents a sandbox has of its own.
+pub(crate) struct Replaced {
+    /// Where it really is: links followed.
+    pub(crate) path: PathBuf,
+    pub(crate) contents: Vec<u8>,
+}
+
+/// How names are found inside (glibc, musl and c-ares agree on the two files): only through the sandbox's loopback,
+/// where DNS is answered by us. The host's own table would turn a name into an address before we learn the name.
+/// The files may be links (systemd-resolved's into `/run`, which a sandbox does not see).
+pub(crate) fn name_files() -> Vec<Replaced> {
+    let uname = rustix::system::uname();
+    let host = uname.nodename().to_string_lossy();
+    [
+        (
+            "/etc/resolv.conf",
+            "# srt: names are answered by the policy of this launch\nnameserver 127.0.0.1\n".to_owned(),
+        ),
+        (
+            "/etc/hosts",
+            format!("# srt: other names are answered by the policy of this launch\n127.0.0.1 localhost {host}\n::1 localhost ip6-localhost ip6-loopback\n"),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(path, text)| {
+        Some(Replaced {
+            path: std::fs::canonicalize(path).ok()?,
+            contents: text.into_bytes(),
+        })
+    })
+    .collect()
+}
 
 /// The arguments of bubblewrap, but for the command.
 ///
-/// `kind` tells what stands at a path on the host; `resolv_conf` is where `/etc/resolv.conf` really is; `system` are
-/// the entries of `/proc` that could be written.
+/// `kind` tells what stands at a path on the host; `system` are the entries of `/proc` that could be written.
 pub(crate) fn arguments(
     spec: &SandboxSpec,
     kind: impl Fn(&Path) -> Kind,
-    resolv_conf: Option<&Path>,
+    replaced: &[Replaced],
     system: &[PathBuf],
 ) -> Result<Vec<Argument>, LaunchError> {
     let mut plan = Plan::default();
@@ -86,11 +112,13 @@ pub(crate) fn arguments(
             }
         }
     }
-    if let Some(target) = resolv_conf {
+    for file in replaced {
         plan.words(&["--perms", "0444", "--ro-bind-data"]);
-        plan.arguments
-            .push(Argument::Data(RESOLV_CONF_TEXT.to_vec()));
-        plan.words(&[text(target)?]);
+        plan.arguments.push(Argument::Data(file.contents.clone()));
+        plan.words(&[text(&file.path)?]);
+    }
+    for overlay in &spec.overlays {
+        plan.words(&["--bind", text(&overlay.merged)?, text(&overlay.path)?]);
     }
     plan.words(&["--bind", text(&spec.temp.host)?, text(&spec.temp.inside)?]);
     // Last, because bubblewrap must still make mount points in them. The server owns these tmpfs in its user
@@ -121,11 +149,6 @@ pub(crate) fn system_entries() -> Vec<PathBuf> {
         })
         .map(|entry| entry.path())
         .collect()
-}
-
-/// Where `/etc/resolv.conf` really is: systemd-resolved makes it a link into `/run`, which a sandbox does not see.
-pub(crate) fn resolv_conf() -> Option<PathBuf> {
-    std::fs::canonicalize(RESOLV_CONF).ok()
 }
 
 /// Whether a sandbox has a path of its own, which no rule replaces by the host's: the host's processes are in its
@@ -181,12 +204,13 @@ mod tests {
             network: NetworkSpec::default(),
             limits: Limits::default(),
             allow_unix_sockets: false,
+            overlays: Vec::new(),
         };
         let kind = |path: &Path| match path.extension() {
             Some(_) => Kind::File,
             None => Kind::Folder,
         };
-        let got = arguments(&spec, kind, None, &[])
+        let got = arguments(&spec, kind, &[], &[])
             .unwrap()
             .iter()
             .map(|argument| match argument {
@@ -261,8 +285,9 @@ mod tests {
             network: NetworkSpec::default(),
             limits: Limits::default(),
             allow_unix_sockets: false,
+            overlays: Vec::new(),
         };
-        let error = arguments(&spec, |_| Kind::Absent, None, &[]).unwrap_err();
+        let error = arguments(&spec, |_| Kind::Absent, &[], &[]).unwrap_err();
         assert!(error.to_string().contains("/gone vanished"), "{error}");
     }
 }

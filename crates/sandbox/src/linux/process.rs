@@ -9,8 +9,6 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-pub use crate::descriptors::raise_limit as raise_descriptor_limit;
-
 /// The processes of one sandbox.
 #[derive(Clone, Debug)]
 pub struct Processes(Arc<Inner>);

@@ -63,6 +63,9 @@ const FAMILIES_WITH_UNIX: &[u64] = &[
     libc::AF_NETLINK as u64,
 ];
 
+/// Linux 6.15, the same number on every architecture (include/uapi/asm-generic/unistd.h).
+const SYS_OPEN_TREE_ATTR: c::c_long = 467;
+
 use When::{Always, AnyBit, Masked, NoneOf, OtherNetlink};
 use libc as c;
 
@@ -83,6 +86,8 @@ const NOT_PERMITTED: &[Refused] = &[
     refuse(c::SYS_fsconfig, Always, "mount(2) by its new name"),
     refuse(c::SYS_fsmount, Always, "mount(2) by its new name"),
     refuse(c::SYS_fspick, Always, "mount(2) by its new name"),
+    refuse(SYS_OPEN_TREE_ATTR, Always, "mount(2) by its newest name"),
+    refuse(c::SYS_quotactl_fd, Always, "changes others' quotas"),
     refuse(c::SYS_mount_setattr, Always, "could lift a read-only flag"),
     refuse(OPEN_TREE_ATTR, Always, "open_tree and mount_setattr in one"),
     refuse(c::SYS_open_by_handle_at, Always, "opens a file by inode, past every mount"),
