@@ -14,6 +14,9 @@ use srt_proto::v1::{
     RemoveRequest, RemoveResponse, SelectRequest, SelectResponse, SelectResult, Server,
     ShowPolicyRequest, ShowPolicyResponse,
 };
+use std::io::Read as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -395,6 +398,52 @@ fn a_reader_that_leaves_ends_us_quietly() {
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    }
+}
+
+/// Reads an HTTP/2 connection up to its first DATA frame (RFC 9113, section 4.1): a whole request by then.
+fn read_request(stream: &mut UnixStream) {
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).unwrap();
+    loop {
+        let mut header = [0; 9];
+        stream.read_exact(&mut header).unwrap();
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+        let mut payload = vec![0; length as usize];
+        stream.read_exact(&mut payload).unwrap();
+        if header[3] == 0 {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_daemon_that_ends_before_its_answer_is_out_was_stopped() {
+    for (leaves, timeout, code) in [(true, "30", 0), (false, "1", 5)] {
+        let home = Home::empty();
+        let socket = home.socket();
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(socket.parent().unwrap())
+            .unwrap();
+        let listener = UnixListener::bind(&socket).unwrap();
+        let mut child = support::piped(&mut home.srtctl(&["daemon", "stop", "--timeout", timeout]));
+        let (mut stream, _) = listener.accept().unwrap();
+        read_request(&mut stream);
+        drop(stream);
+        // It looks whether the daemon is gone, and finds it in the middle of going.
+        listener.set_nonblocking(true).unwrap();
+        let mut seen = 0;
+        support::eventually("srtctl looks again or ends", || {
+            seen += usize::from(listener.accept().is_ok());
+            child.try_wait().unwrap().is_some() || leaves && seen > 0
+        });
+        if leaves {
+            std::fs::remove_file(&socket).unwrap();
+            drop(listener);
+        }
+        assert_eq!(support::ended(&mut child).code(), Some(code));
+        assert!(seen > 0, "one failed connection settles nothing");
     }
 }
 

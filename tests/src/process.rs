@@ -143,10 +143,27 @@ pub fn signal(pid: u32, signal: rustix::process::Signal) {
     }
 }
 
-/// Lines of our mount table that name `mark`.
-pub fn mounts(mark: &Path) -> Vec<String> {
+/// Lines of any process's mount table that name `mark`, each once.
+///
+/// Of any process, because a sandbox's mounts are in a namespace of its own: one that outlived its launch shows in
+/// the tables of whoever still is in it.
+pub fn mounts(mark: &Path) -> BTreeSet<String> {
     let mark = mark.to_string_lossy();
-    fs::read_to_string("/proc/self/mountinfo")
+    let mut found = BTreeSet::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        // Other users' tables cannot be read, and whatever has no table is no process.
+        let table = fs::read_to_string(process.path().join("mountinfo")).unwrap_or_default();
+        let lines = table.lines().filter(|line| line.contains(&*mark));
+        found.extend(lines.map(str::to_owned));
+    }
+    found
+}
+
+/// Lines of our network namespace's table of Unix sockets (proc_net(5)) that name `mark`: those that a process
+/// still holds, whether or not a file of theirs is left.
+pub fn unix_sockets(mark: &Path) -> Vec<String> {
+    let mark = mark.to_string_lossy();
+    fs::read_to_string("/proc/net/unix")
         .unwrap_or_default()
         .lines()
         .filter(|line| line.contains(&*mark))

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
 use std::process::Output;
 
 use serde_json::{Value, json};
@@ -342,19 +341,29 @@ fn a_second_daemon_on_the_socket_is_refused() {
 #[test]
 fn an_orderly_end_takes_everything_along() {
     let world = World::start();
+    world.policy(&json!({
+        "filesystem": { "denyRead": [".env"], "allowWrite": ["."], "denyWrite": [] },
+        "network": { "allowedDomains": [], "deniedDomains": [] },
+    }));
     add(&world, "warm", &["cat"]);
     world.ctl(&["start", "warm"]);
     world.until_state("warm", "running");
     let mut talk = Talk::start(&mut world.srt(&["--name", "cat", "--", "cat"]));
     talk.send("x");
     talk.line(SOON).unwrap();
+    let stub = world.path("work/.env");
+    assert_eq!(world.launches().len(), 2);
+    assert!(!process::mounts(world.mark()).is_empty());
+    assert!(stub.exists(), "it holds the place of a denied path");
+    assert!(!world.sockets().is_empty());
     world.stop_daemon();
     talk.wait(SOON);
     until("every process to go", SOON, || {
         world.processes().is_empty().then_some(())
     });
-    assert!(!world.socket().exists());
-    assert_eq!(fs::read_dir(world.path("tmp")).unwrap().count(), 0);
+    assert_eq!(world.traces(), Vec::<String>::new());
+    assert_eq!(world.sockets(), Vec::<String>::new());
+    assert!(!stub.exists(), "{} is left", stub.display());
 }
 
 #[test]

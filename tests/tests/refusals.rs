@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use serde_json::{Value, json};
-use srt_tests::{Talk, Web, World};
+use srt_tests::{SOON, Talk, Web, World, until};
 
 fn text(path: PathBuf) -> String {
     path.to_string_lossy().into_owned()
@@ -132,6 +134,65 @@ fn the_daemons_own_files_are_out_of_reach() {
     let settings = text(world.path("home/.srt-settings.json"));
     let (_, failed) = boxed.tool("write_file", json!({ "path": settings, "content": "{}" }));
     assert!(failed, "the settings in force must not be writable");
+}
+
+/// Ways to give the daemon settings that were not there when the launch began, each in a subshell of its own: a
+/// line for each that worked.
+const SETTINGS_ATTEMPTS: &str = r#"
+try() { ( eval "$2" ) >/dev/null 2>&1 && [ -e "$3" ] && echo "$1"; }
+own=.config/srt/servers/X.json user=.srt-settings.json
+cd "$HOME" || exit
+echo free >free && echo free
+try 'the file of one server' 'mkdir -p .config/srt/servers && echo {} >$own' $own
+try 'the file of every server' 'echo {} >$user' $user
+try 'a link to a file' 'echo {} >elsewhere; rm -f $user; ln -s elsewhere $user' $user
+try 'a file moved into place' 'echo {} >new; mv -fT new $user' $user
+try 'a folder moved into place' 'mkdir -p new/srt/servers; echo {} >new/srt/servers/X.json; mv -T .config old; mv -T new .config' $own
+try 'a folder moved into it' 'mkdir -p .config other/servers; echo {} >other/servers/X.json; mv -T .config/srt old2; mv -T other .config/srt' $own
+"#;
+
+#[test]
+fn a_server_cannot_write_settings_that_do_not_exist_yet() {
+    for configured in [false, true] {
+        let world = World::start();
+        if configured {
+            world.write("home/.config/other/its.json", "{}");
+        }
+        let settings = world.write(
+            "work/settings.json",
+            &json!({
+                "filesystem": { "denyRead": [], "allowWrite": ["~"], "denyWrite": [] },
+                "network": { "allowedDomains": [], "deniedDomains": [] },
+            })
+            .to_string(),
+        );
+        let run = |mut command: std::process::Command| {
+            let output = command
+                .args(["sh", "-c", SETTINGS_ATTEMPTS])
+                .stdin(std::process::Stdio::null())
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let settings = text(settings);
+        let boxed = run(world.srt(&["--name", "X", "--settings", &settings, "--"]));
+        assert_eq!(boxed, ["free"], "{configured}: what worked in the sandbox");
+        for path in [".config/srt/servers/X.json", ".srt-settings.json"] {
+            let path = world.home().join(path);
+            assert!(!path.exists(), "{configured}: {} is there", path.display());
+        }
+        // The next launch, which is told of no settings, finds none, nor what may hold their place meanwhile.
+        let mut other = Talk::start(&mut world.srt(&["--settings", &settings, "--", "cat"]));
+        other.send("x");
+        assert!(other.line(SOON).is_some(), "{}", other.stderr());
+        let next = world.srt(&["--name", "X", "--", "true"]).output().unwrap();
+        assert!(next.status.success(), "{next:?}");
+        assert_eq!(world.status("X").unwrap()["policy"]["source"], "built-in");
+
+        let bare = run(world.bare("env"));
+        assert_eq!(bare.len(), 7, "each works without the sandbox: {bare:?}");
+    }
 }
 
 /// A world with two hosts: `allowed.test` is what its policy allows, `denied.test` what no rule names. Both answer
@@ -408,15 +469,28 @@ fn each_launch_has_a_temporary_folder_of_its_own_that_goes_with_it() {
         failed && !said.contains("mine"),
         "{first}, {second}: {said}"
     );
+    // On the host each is in the folder of its launch, and nobody else can enter it.
+    let folders = world.launches();
+    assert_eq!(folders.len(), 2, "{folders:?}");
+    let notes: Vec<_> = folders
+        .iter()
+        .filter_map(|folder| fs::read_to_string(folder.join("tmp/note")).ok())
+        .collect();
+    assert_eq!(notes, ["mine"]);
+    for folder in &folders {
+        for private in [folder.clone(), folder.join("tmp")] {
+            let mode = fs::metadata(&private).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o700, "{}", private.display());
+        }
+    }
     for mut talk in [one, two] {
         talk.close();
-        talk.wait(srt_tests::SOON);
+        talk.wait(SOON);
     }
-    srt_tests::until("the temporary folders to go", srt_tests::SOON, || {
-        fs::read_dir(world.path("tmp"))
-            .unwrap()
-            .next()
-            .is_none()
-            .then_some(())
+    let start = Instant::now();
+    until("the temporary folders to go", SOON, || {
+        let left = world.traces();
+        assert!(start.elapsed() < SOON / 2, "left: {left:#?}");
+        left.is_empty().then_some(())
     });
 }

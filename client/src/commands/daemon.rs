@@ -78,9 +78,14 @@ async fn status(connection: &Connection, json: bool) -> Result<i32, Failure> {
 }
 
 async fn stop(connection: &Connection, timeout: u32) -> Result<i32, Failure> {
+    // What to say should the daemon stay: that it took too long, unless something else went wrong.
+    let mut trouble = None;
     let gone = async {
         let mut client = DaemonClient::new(connection.channel.clone());
-        client.stop(DaemonStopRequest {}).await?;
+        if let Err(status) = client.stop(DaemonStopRequest {}).await {
+            // A daemon that ends may be gone before its answer is out; then the request was heard.
+            trouble = Some(lost(status.into())?);
+        }
         // It takes no more calls long before the last server has ended: what it keeps to its end is the lock.
         while is_locked(&socket::lock_of(&connection.socket)) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -89,11 +94,22 @@ async fn stop(connection: &Connection, timeout: u32) -> Result<i32, Failure> {
     };
     match tokio::time::timeout(Duration::from_secs(timeout.into()), gone).await {
         Ok(done) => done,
-        Err(_) => Err(Failure::new(
-            exit::TIMED_OUT,
-            format!("the daemon is not gone after {timeout} s"),
-        )
-        .hint("it waits for its servers to end: srtctl list")),
+        Err(_) => Err(trouble.unwrap_or_else(|| {
+            Failure::new(
+                exit::TIMED_OUT,
+                format!("the daemon is not gone after {timeout} s"),
+            )
+            .hint("it waits for its servers to end: srtctl list")
+        })),
+    }
+}
+
+/// A failure that an ending daemon causes; any other ends the wait.
+fn lost(failure: Failure) -> Result<Failure, Failure> {
+    if failure.code == exit::UNREACHABLE {
+        Ok(failure)
+    } else {
+        Err(failure)
     }
 }
 
