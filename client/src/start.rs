@@ -17,6 +17,8 @@ use tokio::time::Instant;
 /// How long a started daemon may take to answer.
 pub const BOUND: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
+/// How long to leave a daemon alone that is on its way out.
+const TURN: Duration = Duration::from_millis(100);
 
 /// The variables that a daemon gets from whoever starts it. It outlives that host and serves every other one,
 /// so it must not carry one project's tokens: what a server needs comes with its own session.
@@ -65,9 +67,17 @@ pub async fn connect_or_start(environment: &Environment) -> Result<Connection, F
             Some(started) => started.ended(),
             None => None,
         };
-        if let Some(failure) = ended {
-            // It ended because another one has the socket: then that one answers.
-            return connect::find(environment).await?.ok_or(failure);
+        if let Some((code, failure)) = ended {
+            if let Some(connection) = connect::find(environment).await? {
+                return Ok(connection);
+            }
+            // Another one has the socket and does not answer: it is on its way out, and then it is our turn.
+            if code != Some(exit::TAKEN) || Instant::now() >= deadline {
+                return Err(failure);
+            }
+            started = None;
+            tokio::time::sleep(TURN).await;
+            continue;
         }
         if Instant::now() >= deadline {
             return Err(too_slow(started));
@@ -168,8 +178,8 @@ impl Started {
         }
     }
 
-    /// The failure, if the daemon is already gone.
-    fn ended(&mut self) -> Option<Failure> {
+    /// Its exit status and the failure, if the daemon is already gone.
+    fn ended(&mut self) -> Option<(Option<i32>, Failure)> {
         let status = self.child.try_wait().ok().flatten()?;
         let said = self.log.said();
         let why = if said.is_empty() {
@@ -177,13 +187,11 @@ impl Started {
         } else {
             format!("{status}: {said}")
         };
-        Some(
-            Failure::new(
-                exit::UNREACHABLE,
-                format!("the daemon srtd ended at once, {why}"),
-            )
-            .hint(self.log.hint()),
-        )
+        let failure = Failure::new(
+            exit::UNREACHABLE,
+            format!("the daemon srtd ended at once, {why}"),
+        );
+        Some((status.code(), failure.hint(self.log.hint())))
     }
 
     /// Leaves the daemon to itself, but reaps it should it end before us: a shim may live for weeks.

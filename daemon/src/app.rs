@@ -38,7 +38,7 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
     if let Err(error) = private_folder(&paths.config.join("servers")) {
         tracing::warn!(%error, "cannot make the configuration folder");
     }
-    let _state = Lock::take(&paths.state.join("srtd.lock"), &paths.state)?;
+    let state_lock = Lock::take(&paths.state.join("srtd.lock"), &paths.state)?;
     let store = Store::open(&paths.database()).await?;
     Supervisor::sweep(&store).await?;
     let manager = SandboxManager::new(Config {
@@ -79,6 +79,8 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
 
     shared.shutdown.cancelled().await;
     tracing::info!("stopping");
+    // Whoever comes from here on finds nobody, and waits for the lock to start a daemon anew.
+    socket.close();
     shared.manager.stand_down();
     // Nothing new begins from here on; what runs is ended, and hosts are told.
     let stopped = tokio::time::timeout(
@@ -101,6 +103,8 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
         .record(Entry::new(Timestamp::now(), Kind::Daemon, "stopped"))
         .await?;
     store.close().await?;
+    // The socket's last: whoever waits for it to take our place needs the other, too.
+    drop(state_lock);
     drop(socket);
     tracing::info!("stopped");
     Ok(())

@@ -2,7 +2,7 @@
 
 mod api;
 mod listen;
-mod lock;
+pub mod lock;
 mod policies;
 mod session;
 mod supervisor;

@@ -26,7 +26,7 @@ impl Socket {
             .parent()
             .with_context(|| format!("{} is not a place for a socket", path.display()))?;
         srt_proto::socket::prepare_folder(folder)?;
-        let lock = Lock::take(&Lock::of_socket(path), path)?;
+        let lock = Lock::take(&srt_proto::socket::lock_of(path), path)?;
         // We hold the lock: whatever is there was left by a daemon that died.
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -48,9 +48,16 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Lets nobody come any more; the lock is kept.
+    pub(crate) fn close(&self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 impl Drop for Socket {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        self.close();
     }
 }
 

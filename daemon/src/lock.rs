@@ -5,12 +5,20 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use rustix::fs::{FlockOperation, flock};
 
 /// A held lock; dropping it lets go.
 #[derive(Debug)]
 pub(crate) struct Lock(#[allow(dead_code, reason = "its drop is what it is for")] File);
+
+/// Somebody else has it.
+#[derive(Debug, thiserror::Error)]
+#[error("another srtd (pid {pid}) uses {}\nhint: \"srtctl daemon status\" shows it, \"srtctl daemon stop\" ends it", what.display())]
+pub struct Taken {
+    pid: String,
+    what: PathBuf,
+}
 
 impl Lock {
     /// Takes the lock `path` over `what`.
@@ -26,11 +34,11 @@ impl Lock {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
-            bail!(
-                "another srtd (pid {}) uses {}\nhint: \"srtctl daemon status\" shows it, \"srtctl daemon stop\" ends it",
-                holder.trim(),
-                what.display()
-            );
+            return Err(Taken {
+                pid: holder.trim().to_owned(),
+                what: what.to_owned(),
+            }
+            .into());
         }
         // The pid is for people only; the lock is what counts.
         let _ = file
@@ -38,11 +46,6 @@ impl Lock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Self(file))
-    }
-
-    /// The lock that goes with a socket.
-    pub(crate) fn of_socket(socket: &Path) -> PathBuf {
-        socket.with_extension("lock")
     }
 }
 

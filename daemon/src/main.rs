@@ -66,7 +66,10 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref::<srtd::lock::Taken>() {
+                Some(_) => ExitCode::from(u8::try_from(srt_proto::exit::TAKEN).unwrap_or(1)),
+                None => ExitCode::FAILURE,
+            }
         }
     }
 }

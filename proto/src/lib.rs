@@ -37,6 +37,9 @@ pub mod exit {
     pub const POLICY_INVALID: i32 = 6;
     /// Policy, or the absence of a mechanism that it needs, forbids the launch.
     pub const DENIED: i32 = 7;
+    /// srtd alone: another one has the socket or the state folder, and may be about to end (EX_TEMPFAIL of
+    /// sysexits(3)).
+    pub const TAKEN: i32 = 75;
     /// A wait timed out.
     pub const TIMED_OUT: i32 = 124;
 }

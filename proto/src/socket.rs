@@ -76,6 +76,11 @@ impl Environment {
     }
 }
 
+/// The lock that a daemon holds for as long as it has this socket (flock(2)).
+pub fn lock_of(socket: &Path) -> PathBuf {
+    socket.with_extension("lock")
+}
+
 /// Why a socket's folder cannot be trusted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -6,9 +6,11 @@ use crate::errors::Failure;
 use crate::{start, table, time};
 use serde_json::{Value, json};
 use srt_proto::exit;
-use srt_proto::socket::Environment;
+use srt_proto::socket::{self, Environment};
 use srt_proto::v1::daemon_client::DaemonClient;
 use srt_proto::v1::{DaemonStatus, DaemonStatusRequest, DaemonStopRequest};
+use std::fs::{File, TryLockError};
+use std::path::Path;
 use std::time::Duration;
 
 #[derive(Debug, clap::Subcommand)]
@@ -31,7 +33,7 @@ pub(super) enum Command {
 
 pub(super) async fn run(environment: &Environment, command: Command) -> Result<i32, Failure> {
     match command {
-        Command::Start => start::connect_or_start(environment).await.map(|_| 0),
+        Command::Start => start(environment).await,
         Command::Stop { timeout } => match connect::find(environment).await? {
             Some(connection) => stop(&connection, timeout).await,
             None => Ok(0),
@@ -46,6 +48,22 @@ pub(super) async fn run(environment: &Environment, command: Command) -> Result<i
                 Ok(exit::NOT_RUNNING)
             }
         },
+    }
+}
+
+/// A daemon listens before it has opened its state: only one that answers has started.
+async fn start(environment: &Environment) -> Result<i32, Failure> {
+    let mut tries = 2;
+    loop {
+        let connection = start::connect_or_start(environment).await?;
+        let mut client = DaemonClient::new(connection.channel);
+        tries -= 1;
+        match client.status(DaemonStatusRequest {}).await {
+            Ok(_) => return Ok(0),
+            Err(status) if tries == 0 => return Err(status.into()),
+            // It ended while it began; the next says why.
+            Err(_) => {}
+        }
     }
 }
 
@@ -68,15 +86,11 @@ async fn stop(connection: &Connection, timeout: u32) -> Result<i32, Failure> {
             // A daemon that ends may be gone before its answer is out; then the request was heard.
             trouble = Some(lost(status.into())?);
         }
-        loop {
-            match connect::connect(&connection.socket).await {
-                Ok(None) => return Ok(0),
-                Ok(Some(_)) => {}
-                // It was still there to be connected to, and ended before a word was said.
-                Err(failure) => trouble = Some(lost(failure)?),
-            }
+        // It takes no more calls long before the last server has ended: what it keeps to its end is the lock.
+        while is_locked(&socket::lock_of(&connection.socket)) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        Ok(0)
     };
     match tokio::time::timeout(Duration::from_secs(timeout.into()), gone).await {
         Ok(done) => done,
@@ -97,6 +111,12 @@ fn lost(failure: Failure) -> Result<Failure, Failure> {
     } else {
         Err(failure)
     }
+}
+
+/// Whether somebody has the lock. One that cannot be opened is nobody's.
+fn is_locked(path: &Path) -> bool {
+    File::open(path)
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 fn to_json(status: &DaemonStatus) -> Value {

@@ -35,6 +35,7 @@ pub(crate) fn of_refusal(refused: &Refused) -> Status {
     let code = match refused.exit_code() {
         exit::POLICY_INVALID => Code::FailedPrecondition,
         exit::DENIED => Code::PermissionDenied,
+        exit::UNREACHABLE => Code::Unavailable,
         126 | 127 => Code::NotFound,
         _ => Code::Internal,
     };

@@ -77,10 +77,9 @@ impl Refused {
     pub(crate) fn exit_code(&self) -> i32 {
         use srt_proto::exit;
         match self {
-            Self::Policy(PolicyError::Store(_))
-            | Self::Store(_)
-            | Self::Pipes(_)
-            | Self::Stopping => exit::ERROR,
+            Self::Policy(PolicyError::Store(_)) | Self::Store(_) | Self::Pipes(_) => exit::ERROR,
+            // As if it were gone already: the next one may be asked.
+            Self::Stopping => exit::UNREACHABLE,
             Self::Policy(_) => exit::POLICY_INVALID,
             // As a shell has it for what is not found and what cannot be executed.
             Self::Runtime(RuntimeError::Sandbox(LaunchError::Failed {

@@ -103,7 +103,12 @@ impl Prepared {
     /// # Errors
     /// The step that failed, with its remedy. Nothing is left behind.
     pub async fn new(seed: Seed, spec: SandboxSpec, tools: &Tools) -> Result<Self, LaunchError> {
-        let arguments = mounts::arguments(&spec, mounts::kind, &mounts::name_files())?;
+        let arguments = mounts::arguments(
+            &spec,
+            mounts::kind,
+            &mounts::name_files(),
+            &mounts::system_entries(),
+        )?;
         let setup = Setup {
             network: spec.network.clone(),
             overlays: spec.overlays.clone(),

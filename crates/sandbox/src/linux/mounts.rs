@@ -48,11 +48,12 @@ pub(crate) fn name_files() -> Vec<Replaced> {
 
 /// The arguments of bubblewrap, but for the command.
 ///
-/// `kind` tells what stands at a path on the host.
+/// `kind` tells what stands at a path on the host; `system` are the entries of `/proc` that could be written.
 pub(crate) fn arguments(
     spec: &SandboxSpec,
     kind: impl Fn(&Path) -> Kind,
     replaced: &[Replaced],
+    system: &[PathBuf],
 ) -> Result<Vec<Argument>, LaunchError> {
     let mut plan = Plan::default();
     plan.words(&[
@@ -73,6 +74,10 @@ pub(crate) fn arguments(
         Access::None => hidden_folders.push("/".to_owned()),
     }
     plan.words(&["--dev", "/dev", "--proc", "/proc"]);
+    for entry in system {
+        let entry = text(entry)?;
+        plan.words(&["--ro-bind", entry, entry]);
+    }
 
     for (index, rule) in spec.files.iter().enumerate() {
         let path = text(&rule.path)?;
@@ -122,6 +127,28 @@ pub(crate) fn arguments(
         plan.words(&["--remount-ro", folder]);
     }
     Ok(plan.arguments)
+}
+
+/// The entries of `/proc` that are about the machine and not about a process. To root they are writable even without
+/// a capability, because root owns them: `/proc/sys/kernel/core_pattern` would be a way out.
+pub(crate) fn system_entries() -> Vec<PathBuf> {
+    if !nix::unistd::geteuid().is_root() {
+        return Vec::new();
+    }
+    std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| {
+            let is_process = entry
+                .file_name()
+                .to_str()
+                .is_none_or(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+            // `self` and the like are links.
+            !is_process && entry.file_type().is_ok_and(|kind| !kind.is_symlink())
+        })
+        .map(|entry| entry.path())
+        .collect()
 }
 
 /// Whether a sandbox has a path of its own, which no rule replaces by the host's: the host's processes are in its
@@ -183,7 +210,7 @@ mod tests {
             Some(_) => Kind::File,
             None => Kind::Folder,
         };
-        let got = arguments(&spec, kind, &[])
+        let got = arguments(&spec, kind, &[], &[])
             .unwrap()
             .iter()
             .map(|argument| match argument {
@@ -260,7 +287,7 @@ mod tests {
             allow_unix_sockets: false,
             overlays: Vec::new(),
         };
-        let error = arguments(&spec, |_| Kind::Absent, &[]).unwrap_err();
+        let error = arguments(&spec, |_| Kind::Absent, &[], &[]).unwrap_err();
         assert!(error.to_string().contains("/gone vanished"), "{error}");
     }
 }

@@ -12,6 +12,9 @@ use seccompiler::{
 #[cfg(target_arch = "x86_64")]
 const X32_BIT: i64 = 0x4000_0000;
 
+/// Of Linux 6.15; libc does not name it yet. Since 2019 a call has the same number on every processor.
+const OPEN_TREE_ATTR: libc::c_long = 467;
+
 /// When a call is refused.
 enum When {
     /// Always.
@@ -86,6 +89,7 @@ const NOT_PERMITTED: &[Refused] = &[
     refuse(SYS_OPEN_TREE_ATTR, Always, "mount(2) by its newest name"),
     refuse(c::SYS_quotactl_fd, Always, "changes others' quotas"),
     refuse(c::SYS_mount_setattr, Always, "could lift a read-only flag"),
+    refuse(OPEN_TREE_ATTR, Always, "open_tree and mount_setattr in one"),
     refuse(c::SYS_open_by_handle_at, Always, "opens a file by inode, past every mount"),
     refuse(c::SYS_name_to_handle_at, Always, "makes the handles for it"),
     refuse(c::SYS_ptrace, Always, "takes over another process"),
@@ -114,6 +118,7 @@ const NOT_PERMITTED: &[Refused] = &[
     refuse(c::SYS_swapoff, Always, "changes the machine's memory"),
     refuse(c::SYS_acct, Always, "records every process of the machine"),
     refuse(c::SYS_quotactl, Always, "changes others' quotas"),
+    refuse(c::SYS_quotactl_fd, Always, "quotactl by its new name"),
     refuse(c::SYS_syslog, Always, "reads the kernel's log, addresses in it"),
     refuse(c::SYS_lookup_dcookie, Always, "profiling of the whole machine"),
     refuse(c::SYS_personality, NoneOf(0, &[0, 0x8, 0x20000, 0x20008, 0xffff_ffff]), "switches address randomisation off"),
