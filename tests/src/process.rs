@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 pub struct Process {
     /// Its id.
     pub pid: u32,
+    /// The process that made it, or that took it over.
+    pub parent: u32,
     /// Its executable, empty where the kernel would not say.
     pub exe: PathBuf,
     /// Its arguments, joined by blanks.
@@ -58,19 +60,17 @@ pub fn marked(mark: &Path) -> Vec<Process> {
         }
         let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
         let arguments = arguments.trim_end().to_owned();
-        all.push((
+        all.push(Process {
+            pid,
             parent,
-            Process {
-                pid,
-                exe,
-                arguments,
-            },
-        ));
+            exe,
+            arguments,
+        });
     }
     loop {
         let known = ours.len();
-        for (parent, process) in &all {
-            if ours.contains(parent) {
+        for process in &all {
+            if ours.contains(&process.parent) {
                 ours.insert(process.pid);
             }
         }
@@ -79,7 +79,6 @@ pub fn marked(mark: &Path) -> Vec<Process> {
         }
     }
     all.into_iter()
-        .map(|(_, process)| process)
         .filter(|process| ours.contains(&process.pid))
         .collect()
 }

@@ -371,6 +371,29 @@ impl World {
         process::marked(self.mark())
     }
 
+    /// The processes of this world but its daemons, and for each daemon the one helper that waits for the next launch
+    /// with its namespaces made. Empty where no launch is.
+    pub fn of_launches(&self) -> Vec<Process> {
+        let all = self.processes();
+        let srtd = self.program("srtd");
+        let helper = format!("{} outside", self.program("srt-jail").display());
+        let mut waiting = Vec::new();
+        let mut found = all.clone();
+        found.retain(|process| {
+            let daemons = all
+                .iter()
+                .any(|other| other.pid == process.parent && other.exe == srtd);
+            let busy = all.iter().any(|other| other.parent == process.pid);
+            let spare = daemons && !busy && process.arguments == helper;
+            if spare && !waiting.contains(&process.parent) {
+                waiting.push(process.parent);
+                return false;
+            }
+            process.exe != srtd
+        });
+        found
+    }
+
     /// The processes of this world that run a program.
     pub fn running(&self, program: &str) -> Vec<Process> {
         let exe = self.program(program);

@@ -146,14 +146,15 @@ fn nothing_is_left_after_a_hundred_kills() {
     }
     assert!(!acknowledged.is_empty());
 
+    assert_eq!(world.running("srtd").len(), 1);
     let start = Instant::now();
     until("every process but the daemon to go", SOON, || {
-        let left = world.processes();
+        let left = world.of_launches();
         assert!(
             start.elapsed() < SOON / 2,
             "more than the daemon is left: {left:#?}"
         );
-        (left.len() == 1 && left[0].exe == world.program("srtd")).then_some(())
+        left.is_empty().then_some(())
     });
     let start = Instant::now();
     until("the folders and mounts to go", SOON, || {

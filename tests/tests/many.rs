@@ -38,7 +38,7 @@ fn fifty_shims_are_answered_and_the_daemon_is_as_before() {
     first.tool("list_environment", json!({}));
     first.close();
     assert_eq!(first.wait(SOON).code(), Some(0));
-    let only_daemon = || world.processes().len() == 1;
+    let only_daemon = || world.of_launches().is_empty();
     until("the first launch to be over", SOON, || {
         only_daemon().then_some(())
     });

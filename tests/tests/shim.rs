@@ -228,7 +228,7 @@ fn after_a_signal_the_shim_is_gone_at_once_and_the_launch_soon() {
     }
     // 2 s after closed stdin, 2 s after SIGTERM, and what a busy machine needs.
     until("every process of the launches to go", SOON, || {
-        (world.processes().len() == world.running("srtd").len()).then_some(())
+        world.of_launches().is_empty().then_some(())
     });
 }
 
