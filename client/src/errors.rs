@@ -1,10 +1,14 @@
 //! What went wrong, for a person: a message, where there is a remedy a hint, and the exit status it calls for.
 
+use crate::table::clean;
 use crate::terminal;
 use srt_proto::exit;
 use std::fmt;
 use std::io;
 use tonic::{Code, Status};
+
+/// What a remedy's line begins with.
+const HINT: &str = "hint: ";
 
 /// A failure as a person sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,16 +43,17 @@ impl Failure {
         Self::new(code, "")
     }
 
-    /// Splits a text of the daemon's form, a message with `hint: ` lines after it.
+    /// Splits a text of the daemon's form: a message with `hint: ` lines after it. Where several things are wrong,
+    /// each with a hint of its own, the hints that have something after them stay in the message, where they belong.
     pub fn from_text(code: i32, text: &str) -> Self {
-        let mut message = Vec::new();
-        let mut hint = Vec::new();
-        for line in text.lines() {
-            match line.strip_prefix("hint: ") {
-                Some(rest) => hint.push(rest),
-                None => message.push(line),
-            }
-        }
+        let lines: Vec<_> = text.lines().collect();
+        let is_hint = |line: &&&str| line.starts_with(HINT);
+        let hints = lines.iter().rev().take_while(is_hint).count();
+        let (message, hint) = lines.split_at(lines.len() - hints);
+        let hint: Vec<_> = hint
+            .iter()
+            .map(|line| line.strip_prefix(HINT).unwrap_or(line))
+            .collect();
         Self {
             message: message.join("\n"),
             hint: (!hint.is_empty()).then(|| hint.join("\n")),
@@ -56,47 +61,43 @@ impl Failure {
         }
     }
 
-    /// Writes `error: …` and `hint: …` to stderr, each line after `prefix`; nothing for a quiet failure.
+    /// Writes `error: …` and `hint: …` to stderr, after `prefix`; nothing for a quiet failure.
     pub fn report(&self, prefix: &str) {
         if self.message.is_empty() {
             return;
         }
-        let error = terminal::Stream::Stderr.paint(terminal::BAD, "error:");
+        let stderr = terminal::Stream::Stderr;
+        let text = self.reported(prefix, |style, text| stderr.paint(style, text));
         // A failed write to stderr has nowhere to be reported.
-        let _ = io::Write::write_all(
-            &mut io::stderr(),
-            format!(
-                "{prefix}{error} {}\n{}",
-                clean_lines(&self.message),
-                self.hint_lines()
-            )
-            .as_bytes(),
-        );
+        let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
     }
 
-    fn hint_lines(&self) -> String {
-        let Some(hint) = &self.hint else {
-            return String::new();
-        };
-        let word = terminal::Stream::Stderr.paint(terminal::STRONG, "hint:");
-        hint.lines()
-            .map(|line| format!("{word} {}\n", crate::table::clean(line)))
-            .collect()
+    fn reported(&self, prefix: &str, paint: impl Fn(anstyle::Style, &str) -> String) -> String {
+        let error = paint(terminal::BAD, "error:");
+        let word = paint(terminal::STRONG, HINT.trim_end());
+        let mut text = format!("{prefix}{error} ");
+        // What a server may have put into it is escaped, line by line.
+        for line in self.message.lines() {
+            match line.strip_prefix(HINT) {
+                Some(hint) => text += &format!("{word} {}\n", clean(hint)),
+                None => text += &format!("{}\n", clean(line)),
+            }
+        }
+        for line in self.hint.iter().flat_map(|hint| hint.lines()) {
+            text += &format!("{word} {}\n", clean(line));
+        }
+        text
     }
 }
 
-/// Escapes control characters but keeps the lines: part of the text may come from a server.
-fn clean_lines(text: &str) -> String {
-    let lines: Vec<_> = text.lines().map(crate::table::clean).collect();
-    lines.join("\n")
-}
-
-/// One line with the message, and after it the hint: the form for a log or a JSON-RPC message.
+/// The message, and after it the hints, a line each: the form for a log or a JSON-RPC message.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         match &self.hint {
-            Some(hint) => write!(f, "\nhint: {hint}"),
+            Some(hint) => hint
+                .lines()
+                .try_for_each(|line| write!(f, "\n{HINT}{line}")),
             None => Ok(()),
         }
     }
@@ -179,6 +180,29 @@ mod tests {
             Failure::from(status),
             Failure::new(6, "unknown key \"netwrok\"").hint("did you mean \"network\"?")
         );
+    }
+
+    #[test]
+    fn each_hint_stays_under_its_line() {
+        let one = "it cannot be used\na.json:2:3: error: x\nhint: do this\nhint: or that";
+        let several = "it cannot be used\na.json:2:3: error: x\nhint: do this\na.json:3:1: warning: y\n\
+                       a.json:4:1: error: z\u{7}\nhint: do that";
+        for (text, message) in [
+            (one, "it cannot be used\na.json:2:3: error: x"),
+            (several, several.strip_suffix("\nhint: do that").unwrap()),
+            ("hint: only a hint", ""),
+            ("no hint", "no hint"),
+            ("", ""),
+        ] {
+            let failure = Failure::from_text(6, text);
+            assert_eq!(failure.message, message);
+            if !message.is_empty() {
+                assert_eq!(failure.to_string(), text);
+                let shown = failure.reported("srt: ", |_, text| text.to_owned());
+                let expected = format!("srt: error: {}\n", text.replace('\u{7}', "\\u{7}"));
+                assert_eq!(shown, expected);
+            }
+        }
     }
 
     #[test]

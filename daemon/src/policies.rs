@@ -52,10 +52,8 @@ pub(crate) enum PolicyError {
 fn listed(invalid: &InvalidPolicy) -> String {
     let mut text = String::from("the settings file cannot be used");
     for finding in &invalid.diagnostics {
-        text += &format!("\n{}", shown(finding));
-        if let Some(hint) = &finding.hint {
-            text += &format!("\nhint: {hint}");
-        }
+        // With its severity, for not all of them are why, and its hint beneath it.
+        text += &format!("\n{finding}");
     }
     text
 }

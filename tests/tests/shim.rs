@@ -326,7 +326,7 @@ fn an_invalid_policy_is_refused_with_its_place() {
     let world = World::start();
     let settings = world.write(
         "work/bad.json",
-        "{\n  \"network\": { \"allowedDomians\": [] }\n}\n",
+        "{\n  \"network\": { \"allowedDomians\": [],\n    \"deniedDomans\": [] }\n}\n",
     );
     let settings = settings.to_string_lossy().into_owned();
     let mut talk = Talk::start(&mut world.srt(&["--settings", &settings, "--", "cat"]));
@@ -334,7 +334,23 @@ fn an_invalid_policy_is_refused_with_its_place() {
     let answer: Value = serde_json::from_str(&answer).unwrap();
     let message = answer["error"]["message"].as_str().unwrap();
     assert!(message.contains("bad.json:2"), "{message}");
-    assert!(message.contains("allowedDomains"), "{message}");
+    // Each finding with its remedy beneath it, to the host and to the person alike.
     talk.close();
     assert_eq!(talk.wait(SOON).code(), Some(6));
+    for said in [message, &talk.stderr()] {
+        let lines: Vec<_> = said.lines().collect();
+        let at = |what: &str| {
+            let found = lines.iter().position(|line| line.contains(what));
+            found.unwrap_or_else(|| panic!("{what} is missing: {said}"))
+        };
+        for (place, right) in [
+            ("bad.json:2:", "\"allowedDomains\""),
+            ("bad.json:3:", "\"deniedDomains\""),
+        ] {
+            let place = at(place);
+            assert!(lines[place].contains(": error: "), "{said}");
+            assert!(lines[place + 1].starts_with("hint: "), "{said}");
+            assert!(lines[place + 1].contains(right), "{said}");
+        }
+    }
 }

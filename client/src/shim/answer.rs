@@ -19,6 +19,10 @@ const CODE: i32 = -32000;
 /// The request with which a modern host finds out whether the server is modern; it asks again in the older way.
 const PROBE: &str = "server/discover";
 
+/// What a model does with an error that it cannot put right is to try again.
+const ADVICE: &str = "The server is not running and nothing was done; trying again does not help until this is \
+                      put right.";
+
 #[derive(Deserialize)]
 struct Request<'a> {
     jsonrpc: &'a str,
@@ -82,15 +86,16 @@ fn read_lines(sender: &mpsc::Sender<Vec<u8>>) {
 
 /// Written for a model or a person who must decide what to do next.
 fn message(name: &str, failure: &Failure) -> String {
-    let hint = failure
-        .hint
-        .as_deref()
-        .map_or(String::new(), |hint| format!("\nhint: {hint}"));
-    format!(
-        "srt did not start the MCP server \"{name}\": {}. The server is not running and nothing was done; \
-         trying again does not help until this is put right.{hint}",
-        failure.message.trim_end_matches('.')
-    )
+    let head = format!("srt did not start the MCP server \"{name}\":");
+    if failure.message.contains('\n') {
+        // Several things are wrong, each with its hint beneath it: nothing comes in between.
+        return format!("{head} {failure}\n{ADVICE}");
+    }
+    let told = Failure {
+        message: format!("{head} {}. {ADVICE}", failure.message.trim_end_matches('.')),
+        ..failure.clone()
+    };
+    told.to_string()
 }
 
 /// The line to answer with, and whether the request was only a probe. `None` where `line` is not a request.
@@ -180,6 +185,19 @@ mod tests {
             "srt did not start the MCP server \"files\": unknown key \"netwrok\" in s.json:3:5. The server is not \
              running and nothing was done; trying again does not help until this is put right.\nhint: did you mean \
              \"network\"?"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_in_several_places_keeps_its_hints_where_they_belong() {
+        let text = "it cannot be used\ns.json:2:3: error: x\nhint: do this\ns.json:3:1: error: y\nhint: do that";
+        let failure = Failure::from_text(6, text);
+        assert_eq!(
+            message("files", &failure),
+            format!(
+                "srt did not start the MCP server \"files\": {text}\nThe server is not running and nothing was \
+                 done; trying again does not help until this is put right."
+            )
         );
     }
 }
