@@ -264,7 +264,7 @@ impl SandboxManager {
 
     /// Takes down what was made ahead.
     pub fn stand_down(&self) {
-        drop(self.take_spare());
+        let _ = self.take_spare();
     }
 
     fn take_spare(&self) -> Option<Seed> {

@@ -127,9 +127,12 @@ impl Prepared {
 
 /// What a shell does on the way: no safe call does it to a child alone.
 fn preparation(command: &Command, files: Option<u64>) -> String {
-    let limit = files
-        .map(|files| format!("ulimit -n {files} || exit 126; "))
-        .unwrap_or_default();
+    let limit = match (files, crate::descriptors::soft_limit()) {
+        (Some(files), _) => format!("ulimit -n {files} || exit 126; "),
+        // The daemon's own was raised; programs that use select(2) break with more than they know.
+        (None, Some(soft)) => format!("ulimit -S -n {soft}; "),
+        (None, None) => String::new(),
+    };
     format!("umask {:03o}; {limit}exec \"$@\"", command.umask & 0o777)
 }
 

@@ -224,6 +224,7 @@ impl Prepared {
                 (Report::Inside, Some(pid)) => pid,
                 (other, _) => return Err(unexpected(other)),
             };
+            tracing::debug!("the sandbox stands");
             // Before it runs anything of the server's: what is held now cannot be another's.
             let processes = u32::try_from(pid)
                 .map_err(io::Error::other)
@@ -240,6 +241,7 @@ impl Prepared {
                 match handshake::receive::<Report>(&stream) {
                     Ok(Some(received)) => match received.message {
                         Report::Executing => {
+                            tracing::debug!("the server is about to run");
                             executing = true;
                             // At once: the server's first opening of a file waits for it.
                             observer = received
