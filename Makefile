@@ -18,5 +18,5 @@ lint: ## Format, clippy, the arrows between rooms, licences
 bench: ## What the README's figures come from
 	@scripts/bench
 
-install: ## srtd, srtctl, srt and srt-jail in PREFIX (default ~/.local)
+install: ## srtd, srtctl, srt and srt-jail in PREFIX/bin (default ~/.local), and a systemd user unit
 	@scripts/install

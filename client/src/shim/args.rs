@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// A server registered with `srtctl add NAME` is attached to with `srt --name NAME`.
 ///
 /// The exit status is the server's (128+N for a signal), or ours: 2 usage, 4 unknown name,
-/// 5 daemon unreachable, 6 policy invalid, 7 denied.
+/// 5 daemon unreachable, 6 policy invalid, 7 denied, 126 command not executable, 127 command not found.
 #[derive(Debug, Parser)]
 #[command(name = "srt", version, verbatim_doc_comment)]
 #[command(
