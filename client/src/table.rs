@@ -113,28 +113,27 @@ pub fn cut(text: &str, room: usize) -> String {
     short
 }
 
-/// Breaks a line at blanks, and inside a word that is longer than a line; what follows the first line is indented.
-/// Ends with a line feed.
-pub fn fold(text: &str, width: usize, indent: usize) -> String {
-    // A terminal so narrow that nothing would fit gets long lines.
-    let width = width.max(indent + 16);
-    let mut out = String::new();
+/// A text on lines of at most `width`, broken at blanks, and inside a word that is longer than a line. Each ends with
+/// a line feed and is indented, and what follows the first by no less than four; nothing for an empty text.
+pub fn fold(text: &str, indent: usize, width: usize) -> String {
     let mut rest: Vec<char> = text.trim_end().chars().collect();
-    let mut room = width;
-    while rest.len() > room {
-        let blank = (1..=room).rev().find(|&at| rest[at] == ' ');
-        // A column's padding is no place to break: what stands before it would be nothing.
-        let end = blank.filter(|&at| rest[..at].iter().any(|c| *c != ' '));
-        let line: String = rest.drain(..end.unwrap_or(room)).collect();
+    let (mut indent, mut out) = (indent, String::new());
+    while !rest.is_empty() {
+        // A terminal so narrow that nothing would fit gets long lines.
+        let room = width.saturating_sub(indent).max(16);
+        let mut end = rest.len();
+        if end > room {
+            let blank = (1..=room).rev().find(|&at| rest[at] == ' ');
+            end = blank.unwrap_or(room);
+        }
+        let line: String = rest.drain(..end).collect();
+        out.extend(std::iter::repeat_n(' ', indent));
         out.push_str(line.trim_end());
         out.push('\n');
-        out.extend(std::iter::repeat_n(' ', indent));
         let blanks = rest.iter().take_while(|c| **c == ' ').count();
         rest.drain(..blanks);
-        room = width - indent;
+        indent = indent.max(4);
     }
-    out.extend(rest);
-    out.push('\n');
     out
 }
 
@@ -217,14 +216,14 @@ mod tests {
     #[test]
     fn a_folded_line_loses_nothing_but_blanks_and_fits() {
         let text = "one two three four five six a-word-that-is-longer-than-a-line-is seven";
-        let folded = fold(text, 20, 4);
+        let folded = fold(text, 0, 20);
         assert_eq!(
             folded,
             "one two three four\n    five six\n    a-word-that-is-l\n    onger-than-a-lin\n    e-is seven\n"
         );
-        assert_eq!(fold("short ", 20, 4), "short\n");
+        assert_eq!(fold("short ", 4, 20), "    short\n");
         for width in 0..100 {
-            let folded = fold(text, width, 4);
+            let folded = fold(text, 4, width);
             let blanks = |text: &str| text.replace([' ', '\n'], "");
             assert_eq!(blanks(&folded), blanks(text), "{width}");
             assert!(

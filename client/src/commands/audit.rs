@@ -11,6 +11,9 @@ use srt_proto::v1::{AuditEntry, AuditRequest};
 
 /// As many characters of a digest as tell policies apart; `--json` has all of it.
 const DIGEST: usize = 12;
+/// Where the detail begins when it has lines of its own.
+const INDENT: usize = 4;
+const HINT: &str = "hint: ";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -52,9 +55,11 @@ pub(super) async fn run(connection: &Connection, args: Args) -> Result<i32, Fail
     let mut log = client.query(request).await?.into_inner();
     let mut entries = Entries::new(args.follow);
     let zone = TimeZone::system();
+    let width = terminal::Stream::Stdout.width();
     if !args.json {
-        let heading = line(["TIME", "KIND", "SERVER", "SUBJECT", "DETAIL"]);
-        output::print(&terminal::Stream::Stdout.paint(terminal::STRONG, &heading))?;
+        let heading = ["TIME", "KIND", "SERVER", "SUBJECT"];
+        let heading = laid_out(heading, &["DETAIL".to_owned()], width);
+        output::print(&terminal::Stream::Stdout.paint(terminal::STRONG, heading.trim_end()))?;
         output::print("\n")?;
     }
     while let Some(entry) = log.message().await? {
@@ -65,7 +70,7 @@ pub(super) async fn run(connection: &Connection, args: Args) -> Result<i32, Fail
             entries.entry(json(&entry))?;
             continue;
         }
-        output::print(&render(&entry, &zone, terminal::Stream::Stdout.width()))?;
+        output::print(&render(&entry, &zone, width))?;
     }
     if args.json {
         entries.end()?;
@@ -73,33 +78,44 @@ pub(super) async fn run(connection: &Connection, args: Args) -> Result<i32, Fail
     Ok(0)
 }
 
-/// Columns of a fixed least width, because entries are printed as they come.
-fn line(cells: [&str; 5]) -> String {
-    let [at, kind, server, subject, detail] = cells;
+/// A line, its columns of a fixed least width, because entries are printed as they come. Where a terminal is too
+/// narrow for it, the detail follows on lines of its own, a hint apart.
+fn laid_out(cells: [&str; 4], detail: &[String], width: Option<usize>) -> String {
+    let [at, kind, server, subject] = cells;
     let padded = [
         table::pad(at, 19),
         table::pad(kind, 8),
         table::pad(server, 17),
         table::pad(subject, 28),
-        detail.to_owned(),
     ];
-    padded.join("  ").trim_end().to_owned()
+    let head = padded.join("  ");
+    let whole = format!("{head}  {}", detail.join("  "));
+    let whole = whole.trim_end();
+    match width {
+        Some(width) if whole.chars().count() > width => {
+            let mut text = table::fold(&head, 0, width);
+            let (hints, rest): (Vec<_>, Vec<_>) =
+                detail.iter().partition(|part| part.starts_with(HINT));
+            let rest: Vec<_> = rest.into_iter().map(String::as_str).collect();
+            text += &table::fold(&rest.join("  "), INDENT, width);
+            for hint in hints {
+                text += &table::fold(hint, INDENT, width);
+            }
+            text
+        }
+        _ => format!("{whole}\n"),
+    }
 }
 
-/// A line an entry. Where a terminal is too narrow for it, the detail follows on lines of its own.
 fn render(entry: &AuditEntry, zone: &TimeZone, width: Option<usize>) -> String {
     let at = time::local(&entry.at, zone);
     let [kind, server, subject] =
         [&entry.kind, &entry.server, &entry.subject].map(|text| table::clean(text));
-    let detail = table::clean(&detail(entry));
-    let whole = line([&at, &kind, &server, &subject, &detail]);
-    match width {
-        Some(width) if whole.chars().count() > width => {
-            let head = line([&at, &kind, &server, &subject, ""]);
-            table::fold(&format!("{head} {detail}"), width, 4)
-        }
-        _ => format!("{whole}\n"),
-    }
+    let detail: Vec<_> = detail(entry)
+        .iter()
+        .map(|part| table::clean(part))
+        .collect();
+    laid_out([&at, &kind, &server, &subject], &detail, width)
 }
 
 fn json(entry: &AuditEntry) -> Value {
@@ -120,9 +136,9 @@ fn json(entry: &AuditEntry) -> Value {
 }
 
 /// `WHAT: REASON`, then `rule: …`, then `key=value …`, then `hint: …`; what the subject says already is left out.
-fn detail(entry: &AuditEntry) -> String {
+fn detail(entry: &AuditEntry) -> Vec<String> {
     let Ok(Value::Object(mut object)) = serde_json::from_str::<Value>(&entry.detail) else {
-        return entry.detail.clone();
+        return vec![entry.detail.clone()];
     };
     let reason_is_subject = object.get("reason").is_some_and(|r| *r == *entry.subject);
     object.retain(|key, value| match value {
@@ -148,10 +164,10 @@ fn detail(entry: &AuditEntry) -> String {
         (what, reason) => what.or(reason),
     };
     let rule = take("rule").map(|rule| format!("rule: {rule}"));
-    let remedy = take("remedy").map(|remedy| format!("hint: {remedy}"));
+    let remedy = take("remedy").map(|remedy| format!("{HINT}{remedy}"));
     let rest = pairs(&object);
     let parts = [lead, rule, (!rest.is_empty()).then_some(rest), remedy];
-    parts.into_iter().flatten().collect::<Vec<_>>().join("  ")
+    parts.into_iter().flatten().collect()
 }
 
 fn pairs(object: &Map<String, Value>) -> String {
@@ -225,7 +241,7 @@ mod tests {
             ),
         ];
         for (text, expected) in table {
-            assert_eq!(detail(&entry("deny", "x.org", text)), expected);
+            assert_eq!(detail(&entry("deny", "x.org", text)).join("  "), expected);
         }
     }
 
@@ -259,7 +275,8 @@ mod tests {
             ),
         ];
         for (subject, text, expected) in table {
-            assert_eq!(detail(&entry("start", subject, text)), expected, "{text}");
+            let got = detail(&entry("start", subject, text)).join("  ");
+            assert_eq!(got, expected, "{text}");
             let whole: Value = serde_json::from_str(text).unwrap();
             assert_eq!(json(&entry("start", subject, text))["detail"], whole);
         }
@@ -270,19 +287,22 @@ mod tests {
         let entry = entry(
             "deny",
             "evil\u{1b}[1A\n.example:443",
-            "{\"front_end\":\"dns\",\"reason\":\"no rule of ours allows it\"}",
+            "{\"front_end\":\"dns\",\"reason\":\"no rule of ours allows it\",\"remedy\":\"allow it\"}",
         );
         let shown = |width| render(&entry, &TimeZone::UTC, width);
         let head =
             "2026-11-20 12:00:00  deny      files              evil\\u{1b}[1A\\n.example:443 ";
         assert_eq!(
             shown(None),
-            format!("{head}  dns: no rule of ours allows it\n")
+            format!("{head}  dns: no rule of ours allows it  hint: allow it\n")
         );
         assert_eq!(shown(Some(200)), shown(None));
         assert_eq!(
             shown(Some(80)),
-            format!("{}\n    dns: no rule of ours allows it\n", head.trim_end())
+            format!(
+                "{}\n    dns: no rule of ours allows it\n    hint: allow it\n",
+                head.trim_end()
+            )
         );
         assert_eq!(json(&AuditEntry::default())["detail"], json!({}));
     }
