@@ -108,13 +108,14 @@ pub(crate) fn demo(stage: &Stage) -> Vec<Attempt> {
             json!({ "path": path(&home, ".ssh/id_rsa") }),
             Expected::Refused,
         )
-        .rule("filesystem.denyRead", ".ssh"),
+        .recorded(path(&home, ".ssh/id_rsa")),
         attempt(
             "write outside the project",
             "write_file",
             json!({ "path": path(&home, "diary.txt"), "content": "gone\n" }),
             Expected::Refused,
-        ),
+        )
+        .recorded(path(&home, "diary.txt")),
         attempt(
             format!("fetch the allowed 127.0.0.1:{allowed}"),
             "fetch_url",
@@ -195,7 +196,8 @@ pub(crate) fn filesystem(stage: &Stage) -> Vec<Attempt> {
             "write_file",
             json!({ "path": path(&home, "diary.txt"), "content": "gone\n" }),
             Expected::Refused,
-        ),
+        )
+        .recorded(path(&home, "diary.txt")),
     ]
 }
 
@@ -266,6 +268,8 @@ async fn call(peer: &Peer<RoleClient>, attempt: &Attempt) -> anyhow::Result<(Str
         Expected::Hidden(part) if !text.contains(part) => {
             format!("{} variables, none of them it", text.lines().count())
         }
+        // A refusal's first line names it; what to do about it stands in the audit log.
+        Expected::Refused => short(&text.lines().take(2).collect::<Vec<_>>().join(", ")),
         _ => short(&text),
     };
     Ok((shown, good))
@@ -311,7 +315,7 @@ async fn recorded(
         });
         if let Some(entry) = found {
             let kind = entry["kind"].as_str().unwrap_or_default();
-            let why = ["rule", "reason"]
+            let why = ["reason", "rule"]
                 .iter()
                 .find_map(|key| entry["detail"][key].as_str())
                 .unwrap_or(subject);
@@ -336,16 +340,21 @@ fn stated(stage: &Stage, policy: &Value, attempt: &Attempt) -> Option<String> {
         Some(number) => format!("{file}:{number}"),
     };
     let value = line["value"].as_str()?;
-    Some(stage.shorten(&format!("{key}: {value} ({place})")))
+    let kind = match attempt.expected {
+        Expected::Allowed(_) => "allow",
+        _ => "deny",
+    };
+    Some(stage.shorten(&format!("{kind}: {key}: {value} ({place})")))
 }
 
 /// What holds where no line speaks of an attempt.
 fn default(attempt: &Attempt) -> String {
     match (attempt.tool, &attempt.expected) {
-        ("list_environment", _) => "not among the variables that pass".to_owned(),
-        ("connect", Expected::Refused) => "loopback inside is the sandbox's own".to_owned(),
-        ("write_file", Expected::Refused) => "in no allowWrite".to_owned(),
-        (_, Expected::Allowed(_)) => "in no denyRead".to_owned(),
+        ("list_environment", _) => "hidden: policy does not pass it on".to_owned(),
+        ("connect", Expected::Refused) => {
+            "nothing to decide: the sandbox has a loopback of its own".to_owned()
+        }
+        (_, Expected::Allowed(_)) => "allow: no rule in filesystem.denyRead".to_owned(),
         _ => "no rule allows it".to_owned(),
     }
 }

@@ -59,13 +59,15 @@ async fn run() -> anyhow::Result<bool> {
     let cleared = stage.clear().await;
     let good = result?;
     cleared?;
-    println!("\nThe daemon has ended and the temporary home is gone.");
+    println!("The daemon has ended and the temporary home is gone.");
     Ok(good)
 }
 
 async fn show(stage: &Stage, arguments: &Arguments) -> anyhow::Result<bool> {
-    let paint = Paint::for_stdout();
-    println!("{}", paint.bold("The policy of the server `demo`"));
+    let (paint, width) = (Paint::for_stdout(), table::width());
+    println!("A private daemon, in a temporary home (~ below). A host drives MCP servers by");
+    println!("srt, as an AI tool would; each runs in a sandbox of its own, under this policy.");
+    println!("\n{}", paint.bold("~/.srt-settings.json"));
     println!("{}\n", stage.policy_text());
 
     stage.ctl(
@@ -110,15 +112,20 @@ async fn show(stage: &Stage, arguments: &Arguments) -> anyhow::Result<bool> {
             ],
         );
     }
-    print!("{}", table.render(paint));
+    print!("{}", table.render(paint, width));
 
     println!("\n{}", paint.bold("What srtctl audit recorded"));
-    print!("{}", stage.shorten(&stage.ctl(&["audit"], &[])?));
+    let audit = stage.shorten(&stage.ctl(&["audit"], &[])?);
+    print!("{}", table::fold(&audit, width));
 
     let wrong = outcomes.iter().filter(|o| !o.as_expected()).count();
-    println!(
-        "\n{} attempts, {wrong} with another outcome than expected",
-        outcomes.len()
-    );
+    let attempts = outcomes.len();
+    println!();
+    match wrong {
+        0 => println!("{attempts} attempts, each with the outcome that the policy asks for."),
+        _ => println!(
+            "{attempts} attempts, {wrong} with another outcome than expected: see !! above."
+        ),
+    }
     Ok(wrong == 0)
 }

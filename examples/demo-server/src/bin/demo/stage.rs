@@ -108,9 +108,17 @@ impl Stage {
         self.home().join(".srt-settings.json")
     }
 
-    /// A text with the temporary home written as a person writes a home.
+    /// A text with the temporary home written as a person writes a home, and what was built as seen from where it
+    /// was built.
     pub(crate) fn shorten(&self, text: &str) -> String {
-        text.replace(&*self.home().to_string_lossy(), "~")
+        let text = text.replace(&*self.home().to_string_lossy(), "~");
+        // …/target/debug
+        match self.programs.ancestors().nth(2) {
+            Some(checkout) if checkout.parent().is_some() => {
+                text.replace(&format!("{}/", checkout.display()), "")
+            }
+            _ => text,
+        }
     }
 
     pub(crate) fn policy_text(&self) -> &str {

@@ -28,14 +28,51 @@ impl Paint {
     }
 }
 
+/// How wide a text may be: as the terminal is, and where there is none, enough for a log.
+pub(crate) fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    match size.map(|size| usize::from(size.ws_col)) {
+        Ok(columns @ 1..) => columns.max(NARROWEST),
+        _ => WIDEST,
+    }
+}
+
+const NARROWEST: usize = 60;
+const WIDEST: usize = 140;
+
+/// The table of `srtctl audit` as it shows it on a terminal: the detail of an entry that is too long is beneath it.
+pub(crate) fn fold(text: &str, width: usize) -> String {
+    let mut folded = String::new();
+    let subject = text.find("SUBJECT").unwrap_or(0);
+    for line in text.lines() {
+        let detail = line.get(subject..).and_then(|rest| rest.find("  "));
+        let (head, detail) = match detail {
+            Some(at) if line.chars().count() > width => line.split_at(subject + at),
+            _ => (line, ""),
+        };
+        let (detail, hint) = match detail.find("hint: ") {
+            Some(at) => detail.split_at(at),
+            None => (detail, ""),
+        };
+        folded.push_str(head);
+        folded.push('\n');
+        for line in [detail, hint]
+            .into_iter()
+            .flat_map(|part| wrap(part, width - 4))
+        {
+            if !line.is_empty() {
+                folded.push_str(&format!("    {line}\n"));
+            }
+        }
+    }
+    folded
+}
+
 /// Rows of cells, each as wide as its column needs, up to a bound.
 pub(crate) struct Table {
     head: Vec<String>,
     rows: Vec<(bool, Vec<String>)>,
 }
-
-/// No column grows wider than this: longer cells are wrapped.
-const WIDEST: usize = 46;
 
 impl Table {
     pub(crate) fn new(head: &[&str]) -> Self {
@@ -51,8 +88,9 @@ impl Table {
         self.rows.push((good, cells));
     }
 
-    pub(crate) fn render(&self, paint: Paint) -> String {
-        let widths: Vec<_> = (0..self.head.len())
+    /// The finished text, no line wider than `width`: longer cells are wrapped.
+    pub(crate) fn render(&self, paint: Paint, width: usize) -> String {
+        let mut widths: Vec<_> = (0..self.head.len())
             .map(|column| {
                 let cells = self.rows.iter().map(|(_, cells)| &cells[column]);
                 cells
@@ -60,9 +98,15 @@ impl Table {
                     .map(|cell| cell.chars().count())
                     .max()
                     .unwrap_or(0)
-                    .min(WIDEST)
             })
             .collect();
+        // The widest gives way, until all fit.
+        let room = width.saturating_sub(2 * widths.len().saturating_sub(1));
+        while widths.iter().sum::<usize>() > room.max(8 * widths.len()) {
+            if let Some(widest) = widths.iter_mut().max() {
+                *widest -= 1;
+            }
+        }
         let mut text = String::new();
         lines(&mut text, &self.head, &widths, |cell| paint.bold(cell));
         for (good, cells) in &self.rows {
@@ -145,11 +189,38 @@ mod tests {
     }
 
     #[test]
+    fn a_table_and_a_folded_text_are_as_wide_as_they_may_be() {
+        let long = "some words ".repeat(20);
+        let mut table = Table::new(&["", "one", "two", "three"]);
+        table.row(true, &["ok", &long, "short", &long]);
+        for width in [60, 80, 120] {
+            let folded = fold(
+                &format!("A  SUBJECT  X\na  b  {long} hint: {long}\n"),
+                width,
+            );
+            let table = table.render(Paint(false), width);
+            assert_eq!(table.matches("words").count(), 40);
+            assert_eq!(folded.matches("words").count(), 40);
+            assert!(
+                folded.starts_with("A  SUBJECT  X\na  b\n    some words"),
+                "{folded}"
+            );
+            assert!(folded.contains("\n    hint: some"), "{folded}");
+            for line in folded.lines().chain(table.lines()) {
+                assert!(line.chars().count() <= width, "{width}: {line}");
+            }
+        }
+    }
+
+    #[test]
     fn a_table_without_a_terminal_has_no_colour() {
         let mut table = Table::new(&["", "what"]);
         table.row(true, &["ok", "one"]);
         table.row(false, &["!!", "two"]);
-        assert_eq!(table.render(Paint(false)), "    what\nok  one\n!!  two\n");
-        assert!(table.render(Paint(true)).contains("\x1b[31m!!"));
+        assert_eq!(
+            table.render(Paint(false), 80),
+            "    what\nok  one\n!!  two\n"
+        );
+        assert!(table.render(Paint(true), 80).contains("\x1b[31m!!"));
     }
 }
