@@ -113,6 +113,31 @@ pub fn cut(text: &str, room: usize) -> String {
     short
 }
 
+/// Breaks a line at blanks, and inside a word that is longer than a line; what follows the first line is indented.
+/// Ends with a line feed.
+pub fn fold(text: &str, width: usize, indent: usize) -> String {
+    // A terminal so narrow that nothing would fit gets long lines.
+    let width = width.max(indent + 16);
+    let mut out = String::new();
+    let mut rest: Vec<char> = text.trim_end().chars().collect();
+    let mut room = width;
+    while rest.len() > room {
+        let blank = (1..=room).rev().find(|&at| rest[at] == ' ');
+        // A column's padding is no place to break: what stands before it would be nothing.
+        let end = blank.filter(|&at| rest[..at].iter().any(|c| *c != ' '));
+        let line: String = rest.drain(..end.unwrap_or(room)).collect();
+        out.push_str(line.trim_end());
+        out.push('\n');
+        out.extend(std::iter::repeat_n(' ', indent));
+        let blanks = rest.iter().take_while(|c| **c == ' ').count();
+        rest.drain(..blanks);
+        room = width - indent;
+    }
+    out.extend(rest);
+    out.push('\n');
+    out
+}
+
 /// Pads with spaces to at least `width` characters.
 pub fn pad(text: &str, width: usize) -> String {
     let missing = width.saturating_sub(length(text));
@@ -186,6 +211,26 @@ mod tests {
         for width in 0..40 {
             let text = sample().lines(Some(width), |_, text| text.to_owned());
             assert!(text.lines().all(|line| length(line) <= width), "{width}");
+        }
+    }
+
+    #[test]
+    fn a_folded_line_loses_nothing_but_blanks_and_fits() {
+        let text = "one two three four five six a-word-that-is-longer-than-a-line-is seven";
+        let folded = fold(text, 20, 4);
+        assert_eq!(
+            folded,
+            "one two three four\n    five six\n    a-word-that-is-l\n    onger-than-a-lin\n    e-is seven\n"
+        );
+        assert_eq!(fold("short ", 20, 4), "short\n");
+        for width in 0..100 {
+            let folded = fold(text, width, 4);
+            let blanks = |text: &str| text.replace([' ', '\n'], "");
+            assert_eq!(blanks(&folded), blanks(text), "{width}");
+            assert!(
+                folded.lines().all(|line| length(line) <= width.max(20)),
+                "{width}"
+            );
         }
     }
 

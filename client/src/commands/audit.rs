@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 use srt_proto::v1::audit_client::AuditClient;
 use srt_proto::v1::{AuditEntry, AuditRequest};
 
+/// As many characters of a digest as tell policies apart; `--json` has all of it.
+const DIGEST: usize = 12;
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only this server
@@ -62,13 +65,7 @@ pub(super) async fn run(connection: &Connection, args: Args) -> Result<i32, Fail
             entries.entry(json(&entry))?;
             continue;
         }
-        let text = render(&entry, &zone);
-        // Wide ones are cut on a terminal only; --json has all of it.
-        let text = match terminal::Stream::Stdout.width() {
-            Some(width) => table::cut(&text, width),
-            None => text,
-        };
-        output::print(&format!("{text}\n"))?;
+        output::print(&render(&entry, &zone, terminal::Stream::Stdout.width()))?;
     }
     if args.json {
         entries.end()?;
@@ -82,21 +79,27 @@ fn line(cells: [&str; 5]) -> String {
     let padded = [
         table::pad(at, 19),
         table::pad(kind, 8),
-        table::pad(server, 20),
+        table::pad(server, 17),
         table::pad(subject, 28),
         detail.to_owned(),
     ];
     padded.join("  ").trim_end().to_owned()
 }
 
-fn render(entry: &AuditEntry, zone: &TimeZone) -> String {
-    line([
-        &time::local(&entry.at, zone),
-        &table::clean(&entry.kind),
-        &table::clean(&entry.server),
-        &table::clean(&entry.subject),
-        &table::clean(&detail(&entry.detail)),
-    ])
+/// A line an entry. Where a terminal is too narrow for it, the detail follows on lines of its own.
+fn render(entry: &AuditEntry, zone: &TimeZone, width: Option<usize>) -> String {
+    let at = time::local(&entry.at, zone);
+    let [kind, server, subject] =
+        [&entry.kind, &entry.server, &entry.subject].map(|text| table::clean(text));
+    let detail = table::clean(&detail(entry));
+    let whole = line([&at, &kind, &server, &subject, &detail]);
+    match width {
+        Some(width) if whole.chars().count() > width => {
+            let head = line([&at, &kind, &server, &subject, ""]);
+            table::fold(&format!("{head} {detail}"), width, 4)
+        }
+        _ => format!("{whole}\n"),
+    }
 }
 
 fn json(entry: &AuditEntry) -> Value {
@@ -116,16 +119,38 @@ fn json(entry: &AuditEntry) -> Value {
     })
 }
 
-/// `rule: …`, then `key=value …`, then `hint: …`.
-fn detail(text: &str) -> String {
-    let Ok(Value::Object(mut object)) = serde_json::from_str::<Value>(text) else {
-        return text.to_owned();
+/// `WHAT: REASON`, then `rule: …`, then `key=value …`, then `hint: …`; what the subject says already is left out.
+fn detail(entry: &AuditEntry) -> String {
+    let Ok(Value::Object(mut object)) = serde_json::from_str::<Value>(&entry.detail) else {
+        return entry.detail.clone();
     };
-    let mut take = |key: &str| object.shift_remove(key).filter(|value| !value.is_null());
-    let rule = take("rule").map(|rule| format!("rule: {}", sentence(&rule)));
-    let remedy = take("remedy").map(|remedy| format!("hint: {}", sentence(&remedy)));
+    let reason_is_subject = object.get("reason").is_some_and(|r| *r == *entry.subject);
+    object.retain(|key, value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => *text != entry.subject,
+        // A command line.
+        Value::Array(words) => {
+            let words: Option<Vec<_>> = words.iter().map(Value::as_str).collect();
+            words.is_none_or(|words| words.join(" ") != entry.subject)
+        }
+        // The reason of an end has them in words.
+        _ => !(reason_is_subject && matches!(key.as_str(), "code" | "signal")),
+    });
+    if let Some(Value::String(digest)) = object.get_mut("digest") {
+        *digest = digest.chars().take(DIGEST).collect();
+    }
+    let mut take = |key: &str| object.shift_remove(key).map(|value| sentence(&value));
+    let front_end = take("front_end");
+    // What was done with a file says more than that it was one.
+    let what = take("operation").or(front_end);
+    let lead = match (what, take("reason")) {
+        (Some(what), Some(reason)) => Some(format!("{what}: {reason}")),
+        (what, reason) => what.or(reason),
+    };
+    let rule = take("rule").map(|rule| format!("rule: {rule}"));
+    let remedy = take("remedy").map(|remedy| format!("hint: {remedy}"));
     let rest = pairs(&object);
-    let parts = [rule, (!rest.is_empty()).then_some(rest), remedy];
+    let parts = [lead, rule, (!rest.is_empty()).then_some(rest), remedy];
     parts.into_iter().flatten().collect::<Vec<_>>().join("  ")
 }
 
@@ -165,6 +190,17 @@ fn short(value: &Value) -> String {
 mod tests {
     use super::*;
 
+    fn entry(kind: &str, subject: &str, detail: &str) -> AuditEntry {
+        AuditEntry {
+            at: "2026-11-20T12:00:00.123Z".into(),
+            kind: kind.into(),
+            server: "files".into(),
+            subject: subject.into(),
+            detail: detail.into(),
+            ..AuditEntry::default()
+        }
+    }
+
     #[test]
     fn details_are_short_and_end_with_the_remedy() {
         let table = [
@@ -172,12 +208,16 @@ mod tests {
             ("{}", ""),
             ("not json", "not json"),
             (
-                "{\"sent\":12,\"received\":3,\"via\":\"http\"}",
-                "sent=12 received=3 via=http",
+                "{\"sent\":12,\"received\":3,\"front_end\":\"http\"}",
+                "http  sent=12 received=3",
             ),
             (
-                "{\"remedy\":\"add \\\"x.org\\\" to network.allowedDomains\",\"rule\":\"default deny\",\"via\":\"dns\",\"pid\":null}",
-                "rule: default deny  via=dns  hint: add \"x.org\" to network.allowedDomains",
+                "{\"remedy\":\"add \\\"x.org\\\" to network.allowedDomains\",\"rule\":\"default deny\",\"front_end\":\"dns\",\"reason\":\"no rule\",\"pid\":null}",
+                "dns: no rule  rule: default deny  hint: add \"x.org\" to network.allowedDomains",
+            ),
+            (
+                "{\"front_end\":\"file\",\"operation\":\"read\",\"reason\":\"it is closed\",\"program\":\"cat\"}",
+                "read: it is closed  program=cat",
             ),
             (
                 "{\"rule\":{\"key\":\"network.deniedDomains\",\"line\":3},\"names\":[\"A\",\"B c\"],\"o\":{\"k\":true}}",
@@ -185,26 +225,65 @@ mod tests {
             ),
         ];
         for (text, expected) in table {
-            assert_eq!(detail(text), expected);
+            assert_eq!(detail(&entry("deny", "x.org", text)), expected);
+        }
+    }
+
+    #[test]
+    fn what_the_subject_says_is_not_said_again() {
+        let table = [
+            (
+                "npx -y a b",
+                "{\"command\":[\"npx\",\"-y\",\"a b\"],\"cwd\":\"/x\",\"generation\":4,\"restart\":false}",
+                "cwd=/x generation=4",
+            ),
+            (
+                "npx",
+                "{\"command\":[\"npx\",\"-y\"],\"restart\":true}",
+                "command=[npx, -y] restart=true",
+            ),
+            (
+                "killed by SIGKILL",
+                "{\"signal\":9,\"reason\":\"killed by SIGKILL\"}",
+                "",
+            ),
+            (
+                "/x/settings.json",
+                "{\"digest\":\"0123456789abcdef0123\",\"generation\":1,\"known\":false}",
+                "digest=0123456789ab generation=1",
+            ),
+            (
+                "192.0.2.1:443",
+                "{\"front_end\":\"tcp\",\"address\":\"192.0.2.1:443\",\"bytes_in\":0}",
+                "tcp  bytes_in=0",
+            ),
+        ];
+        for (subject, text, expected) in table {
+            assert_eq!(detail(&entry("start", subject, text)), expected, "{text}");
+            let whole: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(json(&entry("start", subject, text))["detail"], whole);
         }
     }
 
     #[test]
     fn an_entry_is_one_line_whatever_a_server_put_into_it() {
-        let entry = AuditEntry {
-            seq: 7,
-            at: "2026-11-20T12:00:00.123Z".into(),
-            kind: "deny".into(),
-            server: "files".into(),
-            subject: "evil\u{1b}[1A\n.example:443".into(),
-            detail: "{\"via\":\"dns\"}".into(),
-            ..AuditEntry::default()
-        };
-        assert_eq!(
-            render(&entry, &TimeZone::UTC),
-            "2026-11-20 12:00:00  deny      files                 evil\\u{1b}[1A\\n.example:443   via=dns"
+        let entry = entry(
+            "deny",
+            "evil\u{1b}[1A\n.example:443",
+            "{\"front_end\":\"dns\",\"reason\":\"no rule of ours allows it\"}",
         );
-        assert_eq!(json(&entry)["detail"], json!({"via": "dns"}));
+        let shown = |width| render(&entry, &TimeZone::UTC, width);
+        let head =
+            "2026-11-20 12:00:00  deny      files              evil\\u{1b}[1A\\n.example:443 ";
+        assert_eq!(
+            shown(None),
+            format!("{head}  dns: no rule of ours allows it\n")
+        );
+        assert_eq!(shown(Some(200)), shown(None));
+        assert_eq!(
+            shown(Some(80)),
+            format!("{}\n    dns: no rule of ours allows it\n", head.trim_end())
+        );
         assert_eq!(json(&AuditEntry::default())["detail"], json!({}));
     }
 }
