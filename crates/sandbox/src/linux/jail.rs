@@ -114,7 +114,6 @@ fn outside(stream: &UnixStream) -> Result<Infallible, Failure> {
     // Nothing up to the next message depends on the launch: it is done ahead of it.
     enter_network()?;
     let mut opened = listeners::open_standard().map_err(failed(Step::Listeners, "listen"))?;
-    first_of_its_namespace()?;
     let setup: Setup = receive(stream)
         .map_err(failed(Step::Handshake, "setup"))?
         .ok_or_else(|| Failure {
@@ -172,6 +171,7 @@ fn outside(stream: &UnixStream) -> Result<Infallible, Failure> {
     ]
     .map(|word| CString::new(word).unwrap_or_default());
     let program = c_string(Step::Bubblewrap, setup.bwrap.as_os_str().as_encoded_bytes())?;
+    first_of_its_namespace()?;
     // Nothing of the daemon's environment goes any further.
     nix::unistd::execve(&program, &words, &[] as &[CString])
         .map_err(failed(Step::Bubblewrap, setup.bwrap.display()))
