@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use srt_proto::v1::{AttachRequest, StdinEnd, attach_request};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use tokio::sync::{mpsc, oneshot};
 
 /// Reads stdin to its end, a chunk at a time as it comes, never re-framed.
@@ -136,9 +136,20 @@ impl Output {
     }
 }
 
+/// Chunks (of at most [`srt_proto::CHUNK`]) of standard error that may wait for the host: 1 MiB at most.
+const STDERR_CHUNKS: usize = 16;
+
 impl Writer {
     fn start(fd: BorrowedFd<'static>) -> Self {
-        let (chunks, mut queue) = mpsc::channel::<Bytes>(1);
+        // Standard output holds its server back at once. Standard error has some room, since a host that never reads
+        // it must not stop the answers: a server that logs a little more than a pipe holds would block in one thread
+        // bare, and as a whole here.
+        let room = if fd.as_raw_fd() == 2 {
+            STDERR_CHUNKS
+        } else {
+            1
+        };
+        let (chunks, mut queue) = mpsc::channel::<Bytes>(room);
         let (end, done) = oneshot::channel();
         std::thread::spawn(move || {
             let mut result = Ok(());

@@ -145,6 +145,9 @@ fn hint(step: Step, errno: i32, message: &str) -> String {
         (Step::WorkingDirectory, libc::ENOENT | libc::EACCES) => {
             "the working directory must exist and be readable: --cwd chooses another, allowRead opens it"
         }
+        (Step::Mounts, _) if message.contains("execvp /proc/self/fd") => {
+            "policy hides the system's own libraries: with denyRead of \"/\" or \"/usr\", let allowRead name /usr, /lib, /lib64, /bin and /etc"
+        }
         (Step::Mounts, _) if message.contains("uid map") || message.contains("namespace") => {
             "this system does not let ordinary users create user namespaces; \"srtctl doctor\" prints the remedy for it"
         }

@@ -1,3 +1,5 @@
+//! Which resolved addresses pass, class by class.
+
 use std::net::IpAddr;
 
 use crate::support::{network, permit, policy};

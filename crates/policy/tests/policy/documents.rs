@@ -1,3 +1,5 @@
+//! What is wrong with a document is said with its place and its remedy.
+
 use crate::support::{show, try_compile};
 
 const TOP: &str = "network, filesystem, credentials, runtime, git, ignoreViolations, enableWeakerNestedSandbox, enableWeakerNetworkIsolation, allowNestedUserNamespaces, allowAppleEvents, allowPty, mandatoryDenySearchDepth, bwrapPath, socatPath, ripgrep, seccomp, javaAgentJarPath, windows";

@@ -1,3 +1,5 @@
+//! Domain patterns: what is accepted, what it matches, and what is decided.
+
 use srt_policy::{Decision, Host, Upstream};
 
 use crate::support::{denial, network, permit, policy, show, target, try_compile};

@@ -1,3 +1,5 @@
+//! Which variables are passed on.
+
 use std::collections::BTreeMap;
 
 use crate::support::{policy, show, try_compile};

@@ -1,3 +1,5 @@
+//! Which file rule decides.
+
 use std::path::{Path, PathBuf};
 
 use srt_policy::{FileRuleKind, Origin, compile};

@@ -1,3 +1,5 @@
+//! A host as asked for has one reading.
+
 use srt_policy::Host;
 
 #[test]

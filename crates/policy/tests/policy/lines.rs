@@ -1,3 +1,5 @@
+//! The effective policy, line by line.
+
 use srt_policy::{Origin, compile};
 
 use crate::support::{facts, policy};

@@ -1,7 +1,6 @@
 //! What a server tried to do with files and was refused, for the record.
 //!
-//! A thread of its own answers each call at once and then has a look at it: a server waits for the reading of its
-//! path, never for what is done with it. What was seen is not evidence against a server that wants to be seen
+//! A thread of its own reads the path of each call and lets the call go on; what takes longer comes after. What was seen is not evidence against a server that wants to be seen
 //! wrongly (it can change the path meanwhile); what it could do was decided elsewhere.
 
 use std::collections::HashMap;
@@ -34,8 +33,18 @@ pub(crate) fn observe(listener: OwnedFd, spec: &SandboxSpec, report: &dyn Fn(Vio
     let mut beyond = 0;
     while let Ok(Some(notification)) = listener.next() {
         let used = read(&notification);
+        // Where the name itself is refused, the caller is looked at while it waits: it may be gone right after.
+        let mut violation = None;
+        let mut open = None;
+        match used {
+            Some(used) if refuses(spec, &used, &used.path) => {
+                violation = told(used, notification.pid)
+            }
+            other => open = other,
+        }
         listener.let_go_on(notification.id);
-        let Some(violation) = used.and_then(|used| judge(spec, used, notification.pid)) else {
+        let followed = open.and_then(|used| follow(spec, used));
+        let Some(violation) = violation.or_else(|| told(followed?, notification.pid)) else {
             continue;
         };
         let key = (violation.path.clone(), violation.write);
@@ -119,32 +128,33 @@ fn writes(flags: u64) -> (bool, bool) {
     (write, false)
 }
 
-/// Whether it was refused.
-fn judge(spec: &SandboxSpec, used: Used, pid: u32) -> Option<Violation> {
-    let refused = |path: &Path| match spec.access(path) {
+/// Whether the spec refuses this use of a path.
+fn refuses(spec: &SandboxSpec, used: &Used, path: &Path) -> bool {
+    match spec.access(path) {
         Access::None => true,
         Access::Read => used.write,
         Access::ReadWrite => false,
-    };
-    let mut path = used.path;
-    if !refused(&path) {
-        // The name is fine; what it leads to may not be.
-        if PLAIN.iter().any(|plain| path.starts_with(plain)) {
-            return None;
-        }
-        let real = std::fs::canonicalize(&path).ok()?;
-        if real == path || !refused(&real) {
-            return None;
-        }
-        path = real;
     }
+}
+
+/// The name is fine; what it leads to may not be.
+fn follow(spec: &SandboxSpec, used: Used) -> Option<Used> {
+    if PLAIN.iter().any(|plain| used.path.starts_with(plain)) {
+        return None;
+    }
+    let path = std::fs::canonicalize(&used.path).ok()?;
+    (path != used.path && refuses(spec, &used, &path)).then_some(Used { path, ..used })
+}
+
+/// What is told of a refused use.
+fn told(used: Used, pid: u32) -> Option<Violation> {
     // Making what is there already fails for that reason, and programs do it as a matter of course.
-    if used.create && path.exists() {
+    if used.create && used.path.exists() {
         return None;
     }
     let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     Some(Violation {
-        path,
+        path: used.path,
         write: used.write,
         program: program.trim_end().to_owned(),
         times: 1,
