@@ -5,6 +5,7 @@
 //! here sleeps for a fixed time: waits are on conditions, with a deadline.
 
 mod ctl;
+mod left;
 pub mod mcp;
 pub mod process;
 mod talk;
