@@ -7,6 +7,7 @@ use crate::diagnostics::{Findings, quoted};
 use crate::document::{Document, Located, PathEntry, Positions, string};
 use crate::environment::{StripRule, is_name};
 use crate::stores::stores;
+use crate::write_guards::guards;
 use crate::{
     EnvironmentPolicy, Facts, FileRule, FileRuleKind, FilesystemPolicy, Limits, Origin, Source,
     paths,
@@ -32,6 +33,7 @@ impl Compiler<'_> {
 
     pub(crate) fn filesystem(&self, findings: &mut Findings) -> FilesystemPolicy {
         let mut rules = built_in(self.facts);
+        let built_in = rules.len();
         let mut writes = Vec::new();
         for (key, kind) in [
             ("filesystem.denyRead", FileRuleKind::DenyRead),
@@ -62,6 +64,10 @@ impl Compiler<'_> {
                 &entry,
                 findings,
             ));
+        }
+        // Where nothing can be written there is nothing to guard.
+        if !writes.is_empty() {
+            rules.splice(built_in..built_in, guards(self.facts));
         }
         let filesystem = FilesystemPolicy { rules };
         // Each of these walks all rules: a hostile document must not cost the square of its length.

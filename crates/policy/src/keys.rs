@@ -125,7 +125,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("filesystem.allowRead", Paths, Enforced),
     key("filesystem.allowWrite", Paths, Enforced),
     key("filesystem.denyWrite", Paths, Enforced),
-    key("filesystem.allowGitConfig", Bool, Stricter(Something, "git's configuration is written only where filesystem.allowWrite covers it")),
+    key("filesystem.allowGitConfig", Bool, Stricter(Something, "git's configuration stays write-protected")),
     key("filesystem.disabled", Bool, Stricter(Something, "the rules on files stay in force; name what is to be written in filesystem.allowWrite")),
 
     key("credentials", Section, Enforced),

@@ -13,6 +13,7 @@ mod document;
 mod environment;
 mod filesystem;
 mod guard;
+
 mod host;
 mod keys;
 mod lines;
@@ -22,6 +23,7 @@ mod pattern;
 mod policy;
 mod shape;
 mod stores;
+mod write_guards;
 
 pub use decision::{Checked, Decision, Denial, Permit, RuleRef, Upstream};
 pub use diagnostics::{Diagnostic, InvalidPolicy, Origin, Severity};

@@ -80,7 +80,14 @@ fn words(path: &Path, write: bool, rule: Option<&FileRule>) -> (String, Option<S
             "the daemon's own files are closed to every server".into(),
             None,
         ),
-        (FileRuleKind::DenyWrite, _) => (
+        (FileRuleKind::DenyWrite, Origin::BuiltIn(why)) => (
+            format!(
+                "{} stays write-protected under every allowWrite: {why}",
+                rule.text
+            ),
+            None,
+        ),
+        (FileRuleKind::DenyWrite, Origin::File { .. }) => (
             format!(
                 "filesystem.denyWrite has {:?}, which wins over every allowWrite",
                 rule.text

@@ -494,6 +494,26 @@ mod tests {
     }
 
     #[test]
+    fn what_other_programs_run_is_guarded_where_it_is_there() {
+        check(
+            r#"{"filesystem": {"allowWrite": ["."]}}"#,
+            &[
+                "/home/u/p/.git/hooks/",
+                "/home/u/p/.git/config",
+                "/home/u/p/.mcp.json",
+            ],
+            &[
+                "w /home/u/p",
+                "w /home/u/p/.git",
+                "r /home/u/p/.git/config",
+                "r /home/u/p/.git/hooks",
+                "r /home/u/p/.mcp.json",
+            ],
+            &[],
+        );
+    }
+
+    #[test]
     fn a_hidden_home_with_an_open_project() {
         check(
             r#"{"filesystem": {"denyRead": ["/home"], "allowRead": ["."], "allowWrite": ["."]}}"#,

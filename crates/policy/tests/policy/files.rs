@@ -256,6 +256,46 @@ fn writes_that_cannot_happen_are_worth_a_warning() {
 }
 
 #[test]
+fn what_other_programs_run_stays_write_protected() {
+    let document = r#"{"filesystem": {"allowWrite": ["~", ".", ".git/hooks", ".vscode/x"]}}"#;
+    let filesystem = policy(document).filesystem;
+    for (path, allowed) in [
+        ("/home/ada/project/src/main.rs", true),
+        ("/home/ada/project/.git/index", true),
+        ("/home/ada/project/.git/hooks/pre-commit", false),
+        ("/home/ada/project/.git/config", false),
+        ("/home/ada/project/.vscode/x", false),
+        ("/home/ada/project/.mcp.json", false),
+        ("/home/ada/project/.claude/settings.json", false),
+        ("/home/ada/.bashrc", false),
+        ("/home/ada/.config/autostart/x.desktop", false),
+        ("/home/ada/project/.config/autostart/x.desktop", true),
+    ] {
+        let decision = filesystem.decide_write(Path::new(path));
+        assert_eq!(decision.allowed, allowed, "{path}");
+        if !allowed {
+            let rule = decision.rule.unwrap();
+            assert!(
+                matches!(rule.origin, Origin::BuiltIn(reason) if !reason.is_empty()),
+                "{path}"
+            );
+        }
+        assert!(
+            filesystem.decide_read(Path::new(path)).allowed || path.contains(".claude"),
+            "{path}"
+        );
+    }
+    // Where nothing can be written there is nothing to guard, and nothing to list.
+    let nothing = policy(r#"{"filesystem": {"allowRead": ["."]}}"#).filesystem;
+    assert!(
+        nothing
+            .rules()
+            .iter()
+            .all(|rule| rule.kind != FileRuleKind::DenyWrite)
+    );
+}
+
+#[test]
 fn links_are_resolved_by_the_caller() {
     let filesystem = policy(r#"{"filesystem": {"allowWrite": ["/var/run"]}}"#).filesystem;
     let resolved = filesystem.resolved(|path| match path.strip_prefix("/var/run") {
