@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use srt_egress::{Egress, Event, Listeners, Resolve, SystemResolver};
 use srt_policy::{FilesystemPolicy, NetworkPolicy, Policy};
@@ -20,6 +21,9 @@ use crate::folder::{self, Folder};
 use crate::lower::{LooseLink, Place, lower};
 use crate::server_environment;
 use crate::stubs::{Held, Stubs};
+
+/// How long after a launch the next one's helper is started.
+const SPARE_DELAY: Duration = Duration::from_millis(5);
 
 /// What every launch of a manager shares.
 #[derive(Clone, Debug)]
@@ -249,6 +253,8 @@ impl SandboxManager {
     pub fn make_ready(&self) {
         let (spare, tools) = (self.spare.clone(), self.config.tools.clone());
         tokio::spawn(async move {
+            // Not while the launch before it is still on its way to its first byte.
+            tokio::time::sleep(SPARE_DELAY).await;
             if spare
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
