@@ -133,8 +133,25 @@ fn the_session_is_opened_with_what_the_command_line_says() {
     assert!(open.command.is_empty() && open.settings.is_empty());
 }
 
+/// Whether the signal reaches the daemon. The shim gives the delivery 60 ms and ends whatever comes of it, so that on
+/// a busy machine it may once be too late; what is stuck never gets through.
+#[track_caller]
+fn check_delivered(signal: i32, scenario: impl Fn() -> Home) {
+    let delivered = (0..5).any(|_| {
+        let home = scenario();
+        let signals = home.mock.seen.lock().unwrap().signals.clone();
+        assert!(signals.is_empty() || signals == [("mock-attachment".to_owned(), signal)]);
+        !signals.is_empty()
+    });
+    assert!(delivered, "signal {signal} never reached the daemon");
+}
+
 #[test]
 fn a_host_that_stops_reading_holds_the_server_back_not_our_memory() {
+    check_delivered(15, stop_reading);
+}
+
+fn stop_reading() -> Home {
     let home = Home::listening();
     let mut child = piped(&mut home.srt(&["fill"]));
     let mut stdout = child.stdout.take().unwrap();
@@ -159,14 +176,15 @@ fn a_host_that_stops_reading_holds_the_server_back_not_our_memory() {
     eventually("the daemon sees the stream go", || {
         home.mock.seen.lock().unwrap().lost == 1
     });
-    assert_eq!(
-        home.mock.seen.lock().unwrap().signals,
-        [("mock-attachment".to_owned(), 15)]
-    );
+    home
 }
 
 #[test]
 fn a_full_stdin_does_not_delay_a_signal() {
+    check_delivered(2, fill_stdin);
+}
+
+fn fill_stdin() -> Home {
     let home = Home::listening();
     let mut child = piped(&mut home.srt(&["fill"]));
     let mut stdin = child.stdin.take().unwrap();
@@ -183,10 +201,7 @@ fn a_full_stdin_does_not_delay_a_signal() {
     kill(&child, "INT");
     assert_eq!(ended(&mut child).code(), Some(130));
     writer.join().unwrap();
-    assert_eq!(
-        home.mock.seen.lock().unwrap().signals,
-        [("mock-attachment".to_owned(), 2)]
-    );
+    home
 }
 
 #[test]
