@@ -95,6 +95,14 @@ test_user_path() {
   printf '%s\n' "$path"
 }
 
+# Builds the helper anew without shared libraries, where the system has what that takes (glibc's libc.a): it is started
+# twice a launch, and finding its libraries is a third of its time. Where it cannot be had the usual one stays.
+build_static_jail() {
+  [ "$(uname -s)" = Linux ] || return 0
+  cargo rustc --quiet --release -p srt-sandbox --bin srt-jail -- -C target-feature=+crt-static \
+    || say "srt-jail stays linked to shared libraries: launches are a little slower"
+}
+
 # Where the copy of this checkout goes.
 stage_folder() { printf '/var/tmp/srt-stage-%s\n' "$(printf '%s' "$PWD" | sha256sum | cut -c1-12)"; }
 

@@ -207,7 +207,10 @@ async fn attempt(shared: &Arc<Shared>, plan: &Plan) -> Result<Running, Refused> 
             return Err(error.into());
         }
     };
-    let mut notices: Vec<String> = warnings.iter().map(shown).collect();
+    let mut notices: Vec<String> = warnings
+        .iter()
+        .map(|finding| format!("warning: {}", shown(finding)))
+        .collect();
     notices.extend(prepared.notes().iter().cloned());
     if !prepared.left_out().is_empty() {
         notices.push(format!(

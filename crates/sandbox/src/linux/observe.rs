@@ -152,7 +152,7 @@ fn told(used: Used, pid: u32) -> Option<Violation> {
     if used.create && used.path.exists() {
         return None;
     }
-    let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let program = program(pid).unwrap_or_default();
     Some(Violation {
         path: used.path,
         write: used.write,
@@ -160,6 +160,13 @@ fn told(used: Used, pid: u32) -> Option<Violation> {
         times: 1,
         again: false,
     })
+}
+
+/// The name of the program whose thread this is: threads have names of their own.
+fn program(thread: u32) -> Option<String> {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    std::fs::read_to_string(format!("/proc/{}/comm", process.trim())).ok()
 }
 
 /// Copies from another process's memory as much as is there, page by page: where one is missing, the bytes before
