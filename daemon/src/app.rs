@@ -31,6 +31,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// # Errors
 /// What kept it from starting, or from ending in order.
 pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
+    let shutdown = CancellationToken::new();
+    // Before anything is there that an abrupt end would leave behind.
+    stop_on_signals(&shutdown)?;
     // The socket first: whoever waits for a daemon waits for it, and a second daemon must not touch the state.
     let (socket, listener) = Socket::bind(&paths.socket)?;
     private_folder(&paths.state)?;
@@ -53,7 +56,7 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
         store: store.clone(),
         manager,
         tracker: TaskTracker::new(),
-        shutdown: CancellationToken::new(),
+        shutdown,
     });
     let supervisor = Arc::new(Supervisor::new(shared.clone()));
     let router = Api {
@@ -70,7 +73,6 @@ pub async fn run(paths: Paths, tools: Tools) -> anyhow::Result<()> {
     tracing::info!(socket = %paths.socket.display(), version, pid = std::process::id(), "ready");
 
     shared.manager.make_ready();
-    stop_on_signals(&shared)?;
     let closing = CancellationToken::new();
     let serving = tokio::spawn(
         router
@@ -122,13 +124,13 @@ fn private_folder(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn stop_on_signals(shared: &Arc<Shared>) -> anyhow::Result<()> {
+fn stop_on_signals(shutdown: &CancellationToken) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     // The terminal went away: what runs is to end in order then, too.
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-    let shutdown = shared.shutdown.clone();
-    shared.tracker.spawn(async move {
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
