@@ -17,6 +17,8 @@ pub struct Talk {
     stdin: Option<ChildStdin>,
     lines: Receiver<Vec<u8>>,
     stderr: Arc<Mutex<Vec<u8>>>,
+    /// Told when stderr is at its end.
+    stderr_over: Receiver<()>,
     next: u64,
 }
 
@@ -50,6 +52,7 @@ impl Talk {
         });
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let collected = Arc::clone(&stderr);
+        let (over, stderr_over) = channel();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = errors.read(&mut buffer) {
@@ -58,12 +61,15 @@ impl Talk {
                 };
                 collected.extend_from_slice(&buffer[..count]);
             }
+            // Received by whoever waits for the last words; nobody may.
+            let _ = over.send(());
         });
         Self {
             stdin: child.stdin.take(),
             child,
             lines,
             stderr,
+            stderr_over,
             next: 0,
         }
     }
@@ -188,7 +194,10 @@ impl Talk {
                 .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
                 .unwrap_or_default()
         );
-        until(&what, within, || child.try_wait().ok().flatten())
+        let status = until(&what, within, || child.try_wait().ok().flatten());
+        // What it said last is still being read; something that it left behind may hold the pipe open.
+        let _ = self.stderr_over.recv_timeout(Duration::from_secs(2));
+        status
     }
 }
 
