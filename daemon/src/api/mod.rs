@@ -3,6 +3,7 @@
 mod audit;
 mod daemon;
 mod error;
+mod inventory;
 mod servers;
 mod sessions;
 
