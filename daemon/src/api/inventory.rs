@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use srt_proto::v1::{LastExit, PolicyRef, SelectRequest, Server};
 use tonic::Status;
 
+use super::Api;
 use super::error::{bad_request, of_store, unknown};
-use super::{Api, audit};
+use super::paged::time;
 use crate::policies::Generation;
 use crate::store;
 use crate::supervisor::{Snapshot, State};
@@ -90,7 +91,7 @@ impl Api {
                 code: end.code.unwrap_or_else(|| 128 + end.signal.unwrap_or(9)),
                 signal: end.signal.unwrap_or(0),
                 reason: end.reason,
-                at: audit::time(end.at),
+                at: time(end.at),
             }),
             registered: server.registered,
             command: server.command,

@@ -4,6 +4,7 @@ mod audit;
 mod daemon;
 mod error;
 mod inventory;
+mod paged;
 mod servers;
 mod sessions;
 

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 
-use futures_util::Stream;
 use jiff::Timestamp;
 use srt_policy::Origin;
 use srt_proto::exit;
@@ -16,14 +14,16 @@ use srt_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
+use super::Api;
 use super::error::{bad_request, of_policy, of_store, unknown};
 use super::inventory::reference;
-use super::{Api, audit};
+use super::paged::{Answers, answers, since, time};
 use crate::audit::{Entry, Kind};
 use crate::paths::is_server_name;
 use crate::policies::shown;
 use crate::session::plan_for;
-use crate::store::{self, EnvVar, LogQuery};
+use crate::store::{self, EnvVar, LogQuery, LogRecord};
+use crate::supervisor::Plan;
 
 #[tonic::async_trait]
 impl Servers for Api {
@@ -137,14 +137,18 @@ impl Servers for Api {
         let selected = self.select(&request).await?;
         let mut pending = Vec::new();
         for server in selected {
-            let environment = request.environment.clone().into_iter().collect();
-            let plan = plan_for(
-                &server,
-                &self.cwd_of(&server),
-                None,
-                environment,
-                Vec::new(),
-            );
+            let asked = Plan {
+                name: server.name.clone(),
+                command: Vec::new(),
+                cwd: self.cwd_of(&server),
+                settings: None,
+                environment: request.environment.clone().into_iter().collect(),
+                named: Vec::new(),
+                // There is no host to take it from.
+                umask: 0o022,
+                restart: false,
+            };
+            let plan = plan_for(&server, asked);
             let handle = self.supervisor.server(&server.name);
             pending.push(async move { (server.name, handle.start(plan).await) });
         }
@@ -199,7 +203,7 @@ impl Servers for Api {
         self.start(Request::new(request)).await
     }
 
-    type LogsStream = Pin<Box<dyn Stream<Item = Result<LogLine, Status>> + Send>>;
+    type LogsStream = Answers<LogLine>;
 
     async fn logs(
         &self,
@@ -223,48 +227,19 @@ impl Servers for Api {
         };
         let query = LogQuery {
             server: request.name,
-            since: audit::since(&request.since)?,
+            since: since(&request.since)?,
             stream,
             after_id: 0,
             limit: (request.lines > 0).then_some(request.lines),
         };
         let shared = &self.supervisor.shared;
-        let mut pages = shared.store.logs(query);
-        let (sender, stream) = audit::paged(shared.shutdown.clone());
-        shared.tracker.spawn(async move {
-            loop {
-                match pages.next().await {
-                    Ok(page) if page.is_empty() => {
-                        if !request.follow || !sender.wait(pages.more()).await {
-                            return;
-                        }
-                    }
-                    Ok(page) => {
-                        for record in page {
-                            let line = LogLine {
-                                at: audit::time(record.line.at),
-                                stream: record.line.stream.to_string(),
-                                launch: record
-                                    .line
-                                    .launch
-                                    .map(|id| id.to_string())
-                                    .unwrap_or_default(),
-                                line: record.line.line,
-                                id: record.id,
-                            };
-                            if !sender.send(Ok(line)).await {
-                                return;
-                            }
-                        }
-                    }
-                    Err(error) => {
-                        sender.send(Err(of_store(&error))).await;
-                        return;
-                    }
-                }
-            }
-        });
-        Ok(Response::new(Box::pin(stream)))
+        let pages = shared.store.logs(query);
+        Ok(Response::new(answers(
+            shared,
+            pages,
+            request.follow,
+            log_line,
+        )))
     }
 
     async fn show_policy(
@@ -319,5 +294,16 @@ fn done(name: String) -> SelectResult {
         name,
         error: String::new(),
         exit_code: exit::OK,
+    }
+}
+
+fn log_line(record: LogRecord) -> LogLine {
+    let line = record.line;
+    LogLine {
+        at: time(line.at),
+        stream: line.stream.to_string(),
+        launch: line.launch.map(|id| id.to_string()).unwrap_or_default(),
+        line: line.line,
+        id: record.id,
     }
 }

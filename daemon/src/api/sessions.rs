@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::Api;
 use super::error::{bad_request, of_attach};
 use crate::session::{self, AttachError, Inbound, Outbound, Session, relay};
-use crate::supervisor::Refused;
+use crate::supervisor::{Plan, Refused};
 
 /// Chunks that may wait for the host on our side, beside what HTTP/2 has under way.
 const CHUNKS: usize = 4;
@@ -44,13 +44,16 @@ impl Sessions for Api {
         };
         let debug = open.debug;
         let request = session::Request {
-            name: open.name,
-            command: open.command,
-            cwd: open.cwd.into(),
-            settings: (!open.settings.is_empty()).then(|| open.settings.into()),
-            environment: open.environment.into_iter().collect(),
-            named: open.env_names,
-            umask: open.umask,
+            plan: Plan {
+                name: open.name,
+                command: open.command,
+                cwd: open.cwd.into(),
+                settings: (!open.settings.is_empty()).then(|| open.settings.into()),
+                environment: open.environment.into_iter().collect(),
+                named: open.env_names,
+                umask: open.umask,
+                restart: false,
+            },
             client_pid,
         };
         let session = self

@@ -2,7 +2,7 @@
 
 mod relay;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,16 +16,10 @@ use crate::store::{self, Server};
 use crate::supervisor::{Control, Plan, Refused, Running, Supervisor, launch};
 
 /// What a host asks for.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Request {
-    pub(crate) name: String,
-    /// Empty: the registered server of that name.
-    pub(crate) command: Vec<String>,
-    pub(crate) cwd: PathBuf,
-    pub(crate) settings: Option<PathBuf>,
-    pub(crate) environment: BTreeMap<String, String>,
-    pub(crate) named: Vec<String>,
-    pub(crate) umask: u32,
+    /// What is to be launched; without a command, the registered server of that name.
+    pub(crate) plan: Plan,
     pub(crate) client_pid: Option<u32>,
 }
 
@@ -83,38 +77,30 @@ pub(crate) async fn open(
     request: Request,
 ) -> Result<Session, AttachError> {
     let shared = &supervisor.shared;
-    if !is_server_name(&request.name) {
-        return Err(AttachError::BadName(request.name));
+    let Request { plan, client_pid } = request;
+    let name = plan.name.clone();
+    if !is_server_name(&name) {
+        return Err(AttachError::BadName(name));
     }
-    if !request.cwd.is_absolute() {
-        return Err(AttachError::RelativeCwd(request.cwd));
+    if !plan.cwd.is_absolute() {
+        return Err(AttachError::RelativeCwd(plan.cwd));
     }
-    let server = supervisor.server(&request.name);
-    let (running, warm) = if request.command.is_empty() {
+    let server = supervisor.server(&name);
+    let (running, warm) = if plan.command.is_empty() {
         let known = shared
             .store
-            .server(&request.name)
+            .server(&name)
             .await?
             .filter(|known| known.registered);
         let Some(known) = known else {
-            return Err(AttachError::Unknown(request.name));
+            return Err(AttachError::Unknown(name));
         };
         match server.take().await {
             Some(running) => (running, true),
-            None => (launch(shared, plan_of(&known, &request)).await?, false),
+            None => (launch(shared, plan_for(&known, plan)).await?, false),
         }
     } else {
-        note(supervisor, &request).await?;
-        let plan = Plan {
-            name: request.name.clone(),
-            command: request.command,
-            cwd: request.cwd,
-            settings: request.settings,
-            environment: request.environment,
-            named: request.named,
-            umask: request.umask,
-            restart: false,
-        };
+        note(supervisor, &plan).await?;
         (launch(shared, plan).await?, false)
     };
     let control = running.control.clone();
@@ -127,8 +113,8 @@ pub(crate) async fn open(
     let row = store::Session {
         id,
         launch: control.id,
-        server: request.name.clone(),
-        client_pid: request.client_pid,
+        server: name.clone(),
+        client_pid,
         opened_at: Timestamp::now(),
     };
     let shared = shared.clone();
@@ -141,11 +127,7 @@ pub(crate) async fn open(
             tracing::error!(%error, "cannot record the end of a session");
         }
     });
-    Ok(Session {
-        id,
-        running,
-        name: request.name,
-    })
+    Ok(Session { id, running, name })
 }
 
 /// Forgets a session.
@@ -154,18 +136,18 @@ pub(crate) fn close(sessions: &Sessions, id: Uuid) {
 }
 
 /// Notes a server that is known from a shim's command line only, unless it is noted as it is already.
-async fn note(supervisor: &Supervisor, request: &Request) -> Result<(), AttachError> {
+async fn note(supervisor: &Supervisor, plan: &Plan) -> Result<(), AttachError> {
     let store = &supervisor.shared.store;
-    let known = store.server(&request.name).await?;
-    if known.is_some_and(|known| known.registered || known.command == request.command) {
+    let known = store.server(&plan.name).await?;
+    if known.is_some_and(|known| known.registered || known.command == plan.command) {
         return Ok(());
     }
     store
         .note_server(Server {
-            name: request.name.clone(),
-            command: request.command.clone(),
-            cwd: Some(request.cwd.display().to_string()),
-            settings: request
+            name: plan.name.clone(),
+            command: plan.command.clone(),
+            cwd: Some(plan.cwd.display().to_string()),
+            settings: plan
                 .settings
                 .as_ref()
                 .map(|path| path.display().to_string()),
@@ -177,54 +159,28 @@ async fn note(supervisor: &Supervisor, request: &Request) -> Result<(), AttachEr
     Ok(())
 }
 
-/// What a registered server's launch is: what the registration says, and the host's word where it says nothing.
-fn plan_of(server: &Server, request: &Request) -> Plan {
-    let settings = request.settings.clone();
-    Plan {
-        umask: request.umask,
-        ..plan_for(
-            server,
-            &request.cwd,
-            settings,
-            request.environment.clone(),
-            request.named.clone(),
-        )
-    }
-}
-
-/// As a host has it, or `srtctl start` in its place.
-pub(crate) fn plan_for(
-    server: &Server,
-    cwd: &std::path::Path,
-    settings: Option<PathBuf>,
-    mut environment: BTreeMap<String, String>,
-    mut named: Vec<String>,
-) -> Plan {
+/// What a registered server's launch is: what the registration says, and what was asked for where it says nothing.
+pub(crate) fn plan_for(server: &Server, asked: Plan) -> Plan {
+    let mut plan = Plan {
+        command: server.command.clone(),
+        cwd: server.cwd.as_ref().map_or(asked.cwd, PathBuf::from),
+        settings: asked
+            .settings
+            .or_else(|| server.settings.as_ref().map(PathBuf::from)),
+        ..asked
+    };
     for variable in &server.env {
         let value = variable
             .value
             .clone()
-            .or_else(|| environment.get(&variable.name).cloned())
+            .or_else(|| plan.environment.get(&variable.name).cloned())
             .or_else(|| std::env::var(&variable.name).ok());
         if let Some(value) = value {
-            environment.insert(variable.name.clone(), value);
+            plan.environment.insert(variable.name.clone(), value);
         }
-        named.push(variable.name.clone());
+        plan.named.push(variable.name.clone());
     }
-    Plan {
-        name: server.name.clone(),
-        command: server.command.clone(),
-        cwd: server
-            .cwd
-            .as_ref()
-            .map_or_else(|| cwd.to_owned(), PathBuf::from),
-        settings: settings.or_else(|| server.settings.as_ref().map(PathBuf::from)),
-        environment,
-        named,
-        // Where there is no host to take it from.
-        umask: 0o022,
-        restart: false,
-    }
+    plan
 }
 
 /// Shared by every session.

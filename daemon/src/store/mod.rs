@@ -42,7 +42,7 @@ use request::{Change, Message, ROOM, Receipt, Request, Write};
 use writer::{Signals, Tuning, Writer};
 
 pub use error::StoreError;
-pub use pages::{AuditQuery, LogQuery, Pages};
+pub use pages::{AuditQuery, LogQuery, Paged, Pages};
 pub use rows::{
     EnvVar, Exit, Generation, History, Launch, LogLine, LogRecord, Policy, Processes, Server,
     Session, Stream, Unfinished, UnknownStream,
