@@ -35,12 +35,13 @@ impl Compiler<'_> {
         let mut rules = built_in(self.facts);
         let built_in = rules.len();
         let mut writes = Vec::new();
-        for (key, kind) in [
-            ("filesystem.denyRead", FileRuleKind::DenyRead),
-            ("filesystem.allowRead", FileRuleKind::AllowRead),
-            ("filesystem.allowWrite", FileRuleKind::AllowWrite),
-            ("filesystem.denyWrite", FileRuleKind::DenyWrite),
+        for kind in [
+            FileRuleKind::DenyRead,
+            FileRuleKind::AllowRead,
+            FileRuleKind::AllowWrite,
+            FileRuleKind::DenyWrite,
         ] {
+            let key = kind.key();
             for entry in self.document.paths(key) {
                 if let Some(rule) = self.file_rule(key, kind, &entry, findings) {
                     if kind == FileRuleKind::AllowWrite {

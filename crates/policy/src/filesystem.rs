@@ -20,6 +20,19 @@ pub enum FileRuleKind {
     DenyWrite,
 }
 
+impl FileRuleKind {
+    /// The dotted key under which such a rule is written.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Protected => "built-in.protected",
+            Self::DenyRead => "filesystem.denyRead",
+            Self::AllowRead => "filesystem.allowRead",
+            Self::AllowWrite => "filesystem.allowWrite",
+            Self::DenyWrite => "filesystem.denyWrite",
+        }
+    }
+}
+
 /// One file rule: it covers its path and everything below.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileRule {

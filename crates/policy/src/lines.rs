@@ -74,14 +74,7 @@ impl Policy {
             add("network.proxyConfig.socks", rule.text.clone(), &rule.origin);
         }
         for rule in self.filesystem.rules() {
-            let key = match rule.kind {
-                FileRuleKind::Protected => "built-in.protected",
-                FileRuleKind::DenyRead => "filesystem.denyRead",
-                FileRuleKind::AllowRead => "filesystem.allowRead",
-                FileRuleKind::AllowWrite => "filesystem.allowWrite",
-                FileRuleKind::DenyWrite => "filesystem.denyWrite",
-            };
-            add(key, rule.text.clone(), &rule.origin);
+            add(rule.kind.key(), rule.text.clone(), &rule.origin);
         }
         if !self
             .filesystem

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use srt_policy::{FileRule, FileRuleKind, FilesystemPolicy, Origin};
 use srt_sandbox::Violation;
 
+use crate::lower::RUNTIME;
+
 /// A refused use of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileDenial {
@@ -56,69 +58,51 @@ pub(crate) fn explain(violation: Violation, files: &FilesystemPolicy) -> FileDen
 }
 
 fn words(path: &Path, write: bool, rule: Option<&FileRule>) -> (String, Option<String>) {
-    let key = if write { "allowWrite" } else { "allowRead" };
-    let line = || {
-        Some(format!(
-            "\"filesystem\": {{ \"{key}\": [{:?}] }}",
-            path.display().to_string()
-        ))
+    let line = |key: &str| {
+        let path = path.display().to_string();
+        Some(format!("\"filesystem\": {{ \"{key}\": [{path:?}] }}"))
     };
+    let asked = if write { "allowWrite" } else { "allowRead" };
     let Some(rule) = rule else {
-        return if path.starts_with("/run") {
-            (
-                "a sandbox has a /run of its own; of the host's it sees what a rule names".into(),
-                line(),
-            )
+        return if path.starts_with(RUNTIME) {
+            let reason = "a sandbox has a /run of its own; of the host's it sees what a rule names";
+            (reason.into(), line(asked))
         } else if write {
-            ("no rule in filesystem.allowWrite covers it".into(), line())
+            (
+                "no rule in filesystem.allowWrite covers it".into(),
+                line(asked),
+            )
         } else {
             ("it is not open to this launch".into(), None)
         };
     };
+    let text = &rule.text;
     match (rule.kind, &rule.origin) {
         (FileRuleKind::Protected, _) => (
             "the daemon's own files are closed to every server".into(),
             None,
         ),
         (FileRuleKind::DenyWrite, Origin::BuiltIn(why)) => (
-            format!(
-                "{} stays write-protected under every allowWrite: {why}",
-                rule.text
-            ),
+            format!("{text} stays write-protected under every allowWrite: {why}"),
             None,
         ),
         (FileRuleKind::DenyWrite, Origin::File { .. }) => (
-            format!(
-                "filesystem.denyWrite has {:?}, which wins over every allowWrite",
-                rule.text
-            ),
+            format!("filesystem.denyWrite has {text:?}, which wins over every allowWrite"),
             None,
         ),
         (_, Origin::BuiltIn(why)) => (
-            format!("{} is closed by default: {why}", rule.text),
-            Some(format!(
-                "\"filesystem\": {{ \"allowRead\": [{:?}] }}",
-                path.display().to_string()
-            )),
+            format!("{text} is closed by default: {why}"),
+            line("allowRead"),
         ),
         (_, Origin::File { .. }) => (
-            format!("filesystem.denyRead has {:?}", rule.text),
-            Some(format!(
-                "\"filesystem\": {{ \"allowRead\": [{:?}] }}",
-                path.display().to_string()
-            )),
+            format!("filesystem.denyRead has {text:?}"),
+            line("allowRead"),
         ),
     }
 }
 
 fn rule_text(rule: &FileRule) -> String {
-    let key = match rule.kind {
-        FileRuleKind::Protected => "built-in.protected",
-        FileRuleKind::DenyRead => "filesystem.denyRead",
-        FileRuleKind::AllowRead => "filesystem.allowRead",
-        FileRuleKind::AllowWrite => "filesystem.allowWrite",
-        FileRuleKind::DenyWrite => "filesystem.denyWrite",
-    };
+    let key = rule.kind.key();
     match &rule.origin {
         Origin::BuiltIn(_) => format!("{key}: {}", rule.text),
         Origin::File { path, line, .. } => {

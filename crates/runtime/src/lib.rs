@@ -13,9 +13,7 @@ mod stubs;
 pub use denial::FileDenial;
 pub use environment::server_environment;
 pub use lower::{LooseLink, Lowered, Place, TEMP_INSIDE, lower};
-pub use manager::{
-    Config, Launch, LaunchRequest, PreparedLaunch, RuntimeError, SandboxManager, Unstarted,
-};
+pub use manager::{Config, Launch, LaunchRequest, PreparedLaunch, RuntimeError, SandboxManager};
 
 pub use stubs::is_stub;
 

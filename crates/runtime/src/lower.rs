@@ -22,7 +22,7 @@ pub const TEMP_INSIDE: &str = "";
 
 /// Sockets of the session, the desktop and other daemons live here; nothing of it is visible unless a rule names
 /// a path inside.
-const RUNTIME: &str = "/run";
+pub(crate) const RUNTIME: &str = "/run";
 
 /// Ports captured where the kernel cannot redirect every one: HTTP, HTTPS, ssh, git, PostgreSQL, MySQL, Redis,
 /// MongoDB, AMQP, SMTP submission, and common alternatives.
@@ -46,6 +46,8 @@ pub enum Place {
 pub struct Lowered {
     /// What to build.
     pub spec: SandboxSpec,
+    /// The rules that it was made from, their paths without links.
+    pub files: FilesystemPolicy,
     /// Paths that must exist for a rule to hold, though nothing is there yet: each is made an empty file for as
     /// long as the launch lasts. Their rules are in `spec` already.
     pub stubs: Vec<PathBuf>,
@@ -127,6 +129,7 @@ pub fn lower(
         rules.put(path, *access, &place);
     }
     let loose = loose_links(policy, &rules, &place, &links);
+    let emitted = rules.emitted;
 
     let temp = TempFolder {
         host: temp.to_owned(),
@@ -138,8 +141,7 @@ pub fn lower(
     };
     Lowered {
         spec: SandboxSpec {
-            files: rules
-                .emitted
+            files: emitted
                 .into_iter()
                 .map(|(path, access)| PathRule { path, access })
                 .collect(),
@@ -149,6 +151,7 @@ pub fn lower(
             allow_unix_sockets: false,
             overlays: Vec::new(),
         },
+        files,
         stubs: stubs.into_keys().collect(),
         notes,
         loose,

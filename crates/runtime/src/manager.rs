@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use srt_egress::{Egress, Event, Listeners, Resolve, SystemResolver};
+use srt_egress::{Egress, Event, Listeners};
 use srt_policy::{FilesystemPolicy, NetworkPolicy, Policy};
 use srt_sandbox::{
     Command, Exit, LaunchError, Prepared, Processes, Sandbox, SandboxSpec, Seed, Stdio, Step, Tools,
@@ -174,10 +174,7 @@ impl SandboxManager {
         if let Some(LooseLink { link, rule }) = lowered.loose.into_iter().next() {
             return Err(RuntimeError::LooseLink { link, rule });
         }
-        let files = request
-            .policy
-            .filesystem
-            .resolved(|path| disk.resolve(path));
+        let files = lowered.files;
         let caches = caches::of(&request.command, &self.config.home, &files, |path| {
             (disk.place(path) == Place::Folder).then(|| disk.resolve(path))
         });
@@ -203,7 +200,6 @@ impl SandboxManager {
         let mut prepared = self.prepared(lowered.spec).await?;
         let (network, policy) = watch::channel(Arc::new(request.policy.network.clone()));
         let mut config = srt_egress::Config::new(policy, request.events);
-        config.resolver = Arc::new(SystemResolver) as Arc<dyn Resolve>;
         config.token = token();
         let selection = request
             .policy
@@ -313,9 +309,6 @@ pub struct PreparedLaunch {
     denials: mpsc::UnboundedSender<FileDenial>,
 }
 
-/// A launch whose server could not be started; everything else was taken down.
-pub type Unstarted = RuntimeError;
-
 impl PreparedLaunch {
     /// Rules that have no effect at the moment, for a person.
     pub fn notes(&self) -> &[String] {
@@ -331,7 +324,7 @@ impl PreparedLaunch {
     ///
     /// # Errors
     /// The step that failed. Nothing is left behind.
-    pub async fn start(self, stdio: Stdio) -> Result<Launch, Unstarted> {
+    pub async fn start(self, stdio: Stdio) -> Result<Launch, RuntimeError> {
         let (files, denials) = (self.files, self.denials);
         let report = move |violation| {
             // Whoever has stopped listening has no use for it.
