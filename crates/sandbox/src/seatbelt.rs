@@ -116,26 +116,14 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Limits, NetworkSpec, PathRule, TempFolder};
+    use crate::TempFolder;
 
     fn spec(files: &[(&str, Access)]) -> SandboxSpec {
-        SandboxSpec {
-            files: files
-                .iter()
-                .map(|(path, access)| PathRule {
-                    path: (*path).into(),
-                    access: *access,
-                })
-                .collect(),
-            temp: TempFolder {
-                host: "/private/tmp/t".into(),
-                inside: "/private/tmp/t".into(),
-            },
-            network: NetworkSpec::default(),
-            limits: Limits::default(),
-            allow_unix_sockets: false,
-            overlays: Vec::new(),
-        }
+        let temp = TempFolder {
+            host: "/private/tmp/t".into(),
+            inside: "/private/tmp/t".into(),
+        };
+        SandboxSpec::of(files, temp)
     }
 
     fn lines(files: &[(&str, Access)], wanted: &str) -> Vec<String> {

@@ -76,6 +76,25 @@ impl SandboxSpec {
     }
 }
 
+#[cfg(test)]
+impl SandboxSpec {
+    /// A spec of these files, for tests of what becomes of them.
+    pub(crate) fn of(files: &[(&str, Access)], temp: TempFolder) -> Self {
+        let rule = |(path, access): &(&str, Access)| PathRule {
+            path: path.into(),
+            access: *access,
+        };
+        Self {
+            files: files.iter().map(rule).collect(),
+            temp,
+            network: NetworkSpec::default(),
+            limits: Limits::default(),
+            allow_unix_sockets: false,
+            overlays: Vec::new(),
+        }
+    }
+}
+
 /// A folder that is seen as it is and written elsewhere (overlayfs). The three folders beside it exist, are empty,
 /// and are on one file system.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

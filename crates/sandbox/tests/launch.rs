@@ -4,8 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use srt_sandbox::{
     Access, Command, Exit, LaunchError, Limits, NetworkSpec, Overlay, PathRule, Prepared, Sandbox,
@@ -20,6 +19,42 @@ fn tools() -> Tools {
         ),
         bwrap: "/usr/bin/bwrap".into(),
     }
+}
+
+/// A server's descriptors, and the other ends: its standard input, and its output and errors together.
+fn pipes() -> (Stdio, std::io::PipeWriter, std::io::PipeReader) {
+    let (stdin, input) = std::io::pipe().unwrap();
+    let (output, stdout) = std::io::pipe().unwrap();
+    let stdio = Stdio {
+        stdin: stdin.into(),
+        stderr: stdout.try_clone().unwrap().into(),
+        stdout: stdout.into(),
+    };
+    (stdio, input, output)
+}
+
+fn command(arguments: &[&str]) -> Command {
+    Command {
+        arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+        environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
+        cwd: "/".into(),
+        umask: 0o027,
+    }
+}
+
+async fn prepare(spec: SandboxSpec, tools: &Tools) -> Result<Prepared, LaunchError> {
+    Prepared::new(Seed::plant(tools).await?, spec, tools).await
+}
+
+/// All that a server writes until it ends.
+async fn read_all(mut output: std::io::PipeReader) -> String {
+    tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        output.read_to_string(&mut text).unwrap();
+        text
+    })
+    .await
+    .unwrap()
 }
 
 struct Room {
@@ -71,39 +106,18 @@ impl Room {
     async fn start(
         &self,
         script: &str,
-    ) -> Result<(Sandbox, std::fs::File, std::fs::File), LaunchError> {
-        let prepared = Prepared::new(Seed::plant(&tools()).await?, self.spec(), &tools()).await?;
-        let (stdin, input) = std::io::pipe().unwrap();
-        let (output, stdout) = std::io::pipe().unwrap();
-        let stdio = Stdio {
-            stdin: stdin.into(),
-            stderr: stdout.try_clone().unwrap().into(),
-            stdout: stdout.into(),
-        };
-        let command = Command {
-            arguments: vec!["sh".into(), "-c".into(), script.into()],
-            environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
-            cwd: "/".into(),
-            umask: 0o027,
-        };
+    ) -> Result<(Sandbox, std::io::PipeWriter, std::io::PipeReader), LaunchError> {
+        let prepared = prepare(self.spec(), &tools()).await?;
+        let (stdio, input, output) = pipes();
+        let command = command(&["sh", "-c", script]);
         let sandbox = prepared.start(command, stdio, |_| {}).await?;
-        Ok((
-            sandbox,
-            OwnedFd::from(input).into(),
-            OwnedFd::from(output).into(),
-        ))
+        Ok((sandbox, input, output))
     }
 
     async fn run(&self, script: &str) -> (Exit, String) {
-        let (mut sandbox, input, mut output) = self.start(script).await.unwrap();
+        let (mut sandbox, input, output) = self.start(script).await.unwrap();
         drop(input);
-        let text = tokio::task::spawn_blocking(move || {
-            let mut text = String::new();
-            output.read_to_string(&mut text).unwrap();
-            text
-        })
-        .await
-        .unwrap();
+        let text = read_all(output).await;
         (sandbox.wait().await, text)
     }
 }
@@ -195,31 +209,15 @@ async fn a_process_has_nothing_of_the_host() {
 #[tokio::test]
 async fn connections_end_at_the_listeners_and_nowhere_else() {
     let room = Room::new();
-    let mut prepared = Prepared::new(Seed::plant(&tools()).await.unwrap(), room.spec(), &tools())
-        .await
-        .unwrap();
+    let mut prepared = prepare(room.spec(), &tools()).await.unwrap();
     let sockets = prepared.take_sockets().unwrap();
     assert!(sockets.captures_every_port);
-    let (_, stdin) = std::io::pipe().map(|(read, write)| (write, read)).unwrap();
-    let (mut output, stdout) = std::io::pipe().unwrap();
-    let command = Command {
-        arguments: vec![
-            "bash".into(),
-            "-c".into(),
-            "exec 3<>/dev/tcp/203.0.113.9/4242; read -r line <&3; echo \"$line\"; \
-             exec 4<>/dev/tcp/2001:db8::7/77; read -r line <&4; echo \"$line\"; \
-             exec 2>/dev/null; exec 5<>/dev/tcp/127.0.0.1/9 && echo local; echo x > /dev/udp/203.0.113.9/99; echo end"
-                .into(),
-        ],
-        environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
-        cwd: "/".into(),
-        umask: 0o027,
-    };
-    let stdio = Stdio {
-        stdin: stdin.into(),
-        stderr: stdout.try_clone().unwrap().into(),
-        stdout: stdout.into(),
-    };
+    let (stdio, input, mut output) = pipes();
+    drop(input);
+    let script = "exec 3<>/dev/tcp/203.0.113.9/4242; read -r line <&3; echo \"$line\"; \
+                  exec 4<>/dev/tcp/2001:db8::7/77; read -r line <&4; echo \"$line\"; \
+                  exec 2>/dev/null; exec 5<>/dev/tcp/127.0.0.1/9 && echo local; echo x > /dev/udp/203.0.113.9/99; echo end";
+    let command = command(&["bash", "-c", script]);
     let mut sandbox = prepared.start(command, stdio, |_| {}).await.unwrap();
     let text = tokio::task::spawn_blocking(move || {
         let mut seen = Vec::new();
@@ -265,21 +263,11 @@ async fn connections_end_at_the_listeners_and_nowhere_else() {
 
 /// Runs a script and collects what was observed of it.
 async fn observed(room: &Room, spec: SandboxSpec, script: &str) -> (String, Vec<Violation>) {
-    let prepared = Prepared::new(Seed::plant(&tools()).await.unwrap(), spec, &tools())
-        .await
-        .unwrap();
-    let (stdin, input) = std::io::pipe().unwrap();
-    let (mut output, stdout) = std::io::pipe().unwrap();
-    let stdio = Stdio {
-        stdin: stdin.into(),
-        stderr: stdout.try_clone().unwrap().into(),
-        stdout: stdout.into(),
-    };
+    let prepared = prepare(spec, &tools()).await.unwrap();
+    let (stdio, input, output) = pipes();
     let command = Command {
-        arguments: vec!["sh".into(), "-c".into(), script.into()],
-        environment: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
         cwd: room.path(""),
-        umask: 0o022,
+        ..command(&["sh", "-c", script])
     };
     let (report, reports) = std::sync::mpsc::channel();
     let mut sandbox = prepared
@@ -289,13 +277,7 @@ async fn observed(room: &Room, spec: SandboxSpec, script: &str) -> (String, Vec<
         .await
         .unwrap();
     drop(input);
-    let text = tokio::task::spawn_blocking(move || {
-        let mut text = String::new();
-        output.read_to_string(&mut text).unwrap();
-        text
-    })
-    .await
-    .unwrap();
+    let text = read_all(output).await;
     sandbox.wait().await;
     (text, reports.into_iter().collect())
 }
@@ -402,24 +384,16 @@ async fn nothing_survives_the_kill() {
 
 #[tokio::test]
 async fn a_step_that_fails_is_named() {
+    async fn failure(spec: SandboxSpec, tools: &Tools, program: &str) -> LaunchError {
+        let prepared = prepare(spec, tools).await.unwrap();
+        let (stdio, _input, _output) = pipes();
+        prepared
+            .start(command(&[program]), stdio, |_| {})
+            .await
+            .unwrap_err()
+    }
     let room = Room::new();
-    let prepared = Prepared::new(Seed::plant(&tools()).await.unwrap(), room.spec(), &tools())
-        .await
-        .unwrap();
-    let (stdin, _input) = std::io::pipe().unwrap();
-    let (_output, stdout) = std::io::pipe().unwrap();
-    let stdio = Stdio {
-        stdin: stdin.into(),
-        stderr: stdout.try_clone().unwrap().into(),
-        stdout: stdout.into(),
-    };
-    let command = Command {
-        arguments: vec!["no-such-program".into()],
-        environment: BTreeMap::new(),
-        cwd: "/".into(),
-        umask: 0o027,
-    };
-    let error = prepared.start(command, stdio, |_| {}).await.unwrap_err();
+    let error = failure(room.spec(), &tools(), "no-such-program").await;
     assert_eq!(error.step(), Some(Step::Exec));
     assert!(
         error.to_string().contains("no-such-program") && error.to_string().contains("hint: "),
@@ -430,45 +404,12 @@ async fn a_step_that_fails_is_named() {
         bwrap: "/nowhere/bwrap".into(),
         ..tools()
     };
-    let prepared = Prepared::new(Seed::plant(&missing).await.unwrap(), room.spec(), &missing)
-        .await
-        .unwrap();
-    let (stdin, _input) = std::io::pipe().unwrap();
-    let (_output, stdout) = std::io::pipe().unwrap();
-    let stdio = Stdio {
-        stdin: stdin.into(),
-        stderr: stdout.try_clone().unwrap().into(),
-        stdout: stdout.into(),
-    };
-    let command = Command {
-        arguments: vec!["true".into()],
-        environment: BTreeMap::new(),
-        cwd: "/".into(),
-        umask: 0o027,
-    };
-    let error = prepared.start(command, stdio, |_| {}).await.unwrap_err();
+    let error = failure(room.spec(), &missing, "true").await;
     assert_eq!(error.step(), Some(Step::Bubblewrap), "{error}");
 
-    let mut room = Room::new();
-    room.files
-        .push((Path::new("/proc/1/root").into(), Access::Read));
-    let prepared = Prepared::new(Seed::plant(&tools()).await.unwrap(), room.spec(), &tools())
-        .await
-        .unwrap();
-    let (stdin, _input) = std::io::pipe().unwrap();
-    let (_output, stdout) = std::io::pipe().unwrap();
-    let stdio = Stdio {
-        stdin: stdin.into(),
-        stderr: stdout.try_clone().unwrap().into(),
-        stdout: stdout.into(),
-    };
-    let command = Command {
-        arguments: vec!["true".into()],
-        environment: BTreeMap::new(),
-        cwd: "/".into(),
-        umask: 0o027,
-    };
-    if let Err(error) = prepared.start(command, stdio, |_| {}).await {
-        assert_eq!(error.step(), Some(Step::Mounts), "{error}");
-    }
+    let mut spec = room.spec();
+    spec.temp.host = room.path("gone");
+    let error = failure(spec, &tools(), "true").await;
+    assert_eq!(error.step(), Some(Step::Mounts), "{error}");
+    assert!(error.to_string().contains("gone"), "{error}");
 }

@@ -186,26 +186,18 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Limits, NetworkSpec, PathRule, TempFolder};
+    use crate::TempFolder;
+
+    fn spec(files: &[(&str, Access)]) -> SandboxSpec {
+        let temp = TempFolder {
+            host: "/h/tmp".into(),
+            inside: "/run/srt/tmp".into(),
+        };
+        SandboxSpec::of(files, temp)
+    }
 
     fn check(files: &[(&str, Access)], expected: &str) {
-        let spec = SandboxSpec {
-            files: files
-                .iter()
-                .map(|(path, access)| PathRule {
-                    path: (*path).into(),
-                    access: *access,
-                })
-                .collect(),
-            temp: TempFolder {
-                host: "/h/tmp".into(),
-                inside: "/run/srt/tmp".into(),
-            },
-            network: NetworkSpec::default(),
-            limits: Limits::default(),
-            allow_unix_sockets: false,
-            overlays: Vec::new(),
-        };
+        let spec = spec(files);
         let kind = |path: &Path| match path.extension() {
             Some(_) => Kind::File,
             None => Kind::Folder,
@@ -273,20 +265,7 @@ mod tests {
 
     #[test]
     fn a_rule_whose_path_vanished_is_not_forgotten() {
-        let spec = SandboxSpec {
-            files: vec![PathRule {
-                path: "/gone".into(),
-                access: Access::Read,
-            }],
-            temp: TempFolder {
-                host: "/h/tmp".into(),
-                inside: "/run/srt/tmp".into(),
-            },
-            network: NetworkSpec::default(),
-            limits: Limits::default(),
-            allow_unix_sockets: false,
-            overlays: Vec::new(),
-        };
+        let spec = spec(&[("/gone", Access::Read)]);
         let error = arguments(&spec, |_| Kind::Absent, &[], &[]).unwrap_err();
         assert!(error.to_string().contains("/gone vanished"), "{error}");
     }
