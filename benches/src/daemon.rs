@@ -47,6 +47,20 @@ impl PrivateDaemon {
         Ok(daemon)
     }
 
+    /// Its process's id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its resident memory in bytes (`VmRSS`, proc_pid_status(5)).
+    pub(crate) fn memory(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kibibytes: u64 = kibibytes.context("the kernel does not tell")?.parse()?;
+        Ok(kibibytes * 1024)
+    }
+
     /// Ends the daemon. What was measured, or why it failed with what the daemon said of it.
     pub(crate) fn end<T>(mut self, measured: anyhow::Result<T>) -> anyhow::Result<T> {
         let ended = self.terminate();

@@ -1,4 +1,5 @@
-//! The ways in which a helper is run: bare, in plain bubblewrap, through the shim.
+//! The ways in which a helper is run: bare, in plain bubblewrap, through the shim, in direct mode, in
+//! sandbox-runtime's sandbox.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,6 +15,10 @@ pub(crate) enum How {
     Bwrap,
     /// Through `srt` and the daemon.
     Srt,
+    /// In a sandbox of the daemon's, on the pipes themselves: `srt --direct`.
+    Direct,
+    /// Through sandbox-runtime's own `srt`.
+    Peer,
 }
 
 impl How {
@@ -22,6 +27,8 @@ impl How {
             Self::Bare => "bare",
             Self::Bwrap => "plain bwrap",
             Self::Srt => "srt",
+            Self::Direct => "srt --direct",
+            Self::Peer => "sandbox-runtime",
         }
     }
 }
@@ -33,6 +40,8 @@ pub(crate) struct Programs {
     bin_dir: PathBuf,
     /// Home, state and configuration of the private daemon are below.
     home: PathBuf,
+    /// Where sandbox-runtime and a Node that runs it are installed (`SRT_PEER_DIR`).
+    peer: Option<PathBuf>,
     baseline: bool,
 }
 
@@ -54,10 +63,11 @@ impl Programs {
             this,
             bin_dir,
             home,
+            peer: std::env::var_os("SRT_PEER_DIR").map(PathBuf::from),
             baseline,
         };
         if !baseline {
-            for path in [programs.srt(), programs.srtd()] {
+            for path in [programs.srt(), programs.srtd(), programs.srtctl()] {
                 if !path.exists() {
                     bail!(
                         "{} is not there\nhint: cargo build --release --workspace, or give --bin-dir, or \
@@ -78,6 +88,29 @@ impl Programs {
         self.bin_dir.join("srtd")
     }
 
+    pub(crate) fn srtctl(&self) -> PathBuf {
+        self.bin_dir.join("srtctl")
+    }
+
+    /// The shim with these arguments, and piped stdin and stdout.
+    pub(crate) fn shim(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(&self.srt());
+        command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        command
+    }
+
+    /// The Node that was installed for sandbox-runtime.
+    pub(crate) fn node(&self) -> Option<PathBuf> {
+        Some(self.peer_bin()?.join("node"))
+    }
+
+    fn peer_bin(&self) -> Option<PathBuf> {
+        Some(self.peer.as_ref()?.join("node_modules/.bin"))
+    }
+
     pub(crate) fn home(&self) -> &Path {
         &self.home
     }
@@ -91,7 +124,11 @@ impl Programs {
         these
             .iter()
             .copied()
-            .filter(|how| *how != How::Srt || !self.baseline)
+            .filter(|how| match how {
+                How::Bare | How::Bwrap => true,
+                How::Srt | How::Direct => !self.baseline,
+                How::Peer => !self.baseline && self.peer.is_some(),
+            })
             .collect()
     }
 
@@ -116,9 +153,22 @@ impl Programs {
                     .arg(&self.this);
                 command
             }
-            How::Srt => {
+            How::Srt | How::Direct => {
                 let mut command = self.command(&self.srt());
+                if how == How::Direct {
+                    command.arg("--direct");
+                }
                 command.args(["--name", "bench"]);
+                if let Some(settings) = settings {
+                    command.arg("--settings").arg(settings);
+                }
+                command.arg("--").arg(&self.this);
+                command
+            }
+            How::Peer => {
+                let bin = self.peer_bin().unwrap_or_default();
+                let mut command = self.command(&bin.join("node"));
+                command.arg(bin.join("srt"));
                 if let Some(settings) = settings {
                     command.arg("--settings").arg(settings);
                 }

@@ -9,8 +9,10 @@ mod helper;
 mod how;
 mod launch;
 mod machine;
+mod query;
 mod responder;
 mod roundtrip;
+mod session;
 mod stats;
 mod store;
 
@@ -23,7 +25,7 @@ use clap::{Parser, ValueEnum};
 use daemon::PrivateDaemon;
 use how::Programs;
 
-/// Measures launches, round trips, egress and the store, each against its baseline in the same run.
+/// Measures launches, round trips, sessions, egress, the store and the log's questions, each against its baseline in the same run.
 #[derive(Debug, Parser)]
 #[command(name = "srt-benches", version)]
 struct Options {
@@ -43,7 +45,7 @@ struct Options {
     #[arg(long, default_value_t = 5, value_name = "N")]
     rounds: usize,
     /// Size of a download, in MiB.
-    #[arg(long, default_value_t = 256, value_name = "MIB")]
+    #[arg(long, default_value_t = 1024, value_name = "MIB")]
     download: usize,
     /// A hundredth of everything, once: shows that the benches run; the figures mean nothing.
     #[arg(long)]
@@ -92,10 +94,14 @@ enum What {
     Launch,
     /// A line to the server and back.
     Roundtrip,
+    /// Messages of MCP: attach, calls, notifications, memory, many sessions.
+    Session,
     /// Requests and bytes through the proxy.
     Egress,
     /// Durable entries in the log.
     Store,
+    /// What the log is asked, among a million entries.
+    Query,
 }
 
 fn main() -> ExitCode {
@@ -126,7 +132,9 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let wanted = |what| options.what.is_empty() || options.what.contains(&what);
     // The store is measured without a daemon.
     let baseline = options.baseline
-        || !(wanted(What::Launch) || wanted(What::Roundtrip) || wanted(What::Egress));
+        || ![What::Launch, What::Roundtrip, What::Session, What::Egress]
+            .into_iter()
+            .any(wanted);
     let top = options.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
     let temp = tempfile::Builder::new()
         .prefix("srt-bench-")
@@ -149,8 +157,11 @@ fn run(options: &Options) -> anyhow::Result<()> {
         if wanted(What::Roundtrip) {
             roundtrip::run(&programs, effort)?;
         }
+        if wanted(What::Session) {
+            session::run(&programs, daemon.as_ref(), effort)?;
+        }
         if wanted(What::Egress) {
-            egress::run(&programs, effort)?;
+            egress::run(&programs, daemon.as_ref(), effort)?;
         }
         Ok(())
     }();
@@ -160,6 +171,9 @@ fn run(options: &Options) -> anyhow::Result<()> {
     }
     if wanted(What::Store) {
         store::run(temp.path(), effort)?;
+    }
+    if wanted(What::Query) {
+        query::run(temp.path(), effort)?;
     }
     Ok(())
 }

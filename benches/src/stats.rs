@@ -99,6 +99,11 @@ pub(crate) fn us(seconds: f64) -> String {
     shown(seconds * 1e6, "µs", 1)
 }
 
+/// Bytes as MiB.
+pub(crate) fn mib(bytes: f64) -> String {
+    shown(bytes / (1024.0 * 1024.0), "MiB", 1)
+}
+
 /// How many times.
 pub(crate) fn times(ratio: f64) -> String {
     shown(ratio, "×", 2)

@@ -1,4 +1,4 @@
-//! Durable entries a second, by how many callers wait, against what the disk allows.
+//! Durable entries a second, by how many callers wait, against what the disk allows, and how many share a commit.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -8,8 +8,8 @@ use std::time::Instant;
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
-use srtd::audit::{Denial, Entry};
-use srtd::store::{AuditQuery, Store};
+use srtd::audit::{Denial, Entry, Kind};
+use srtd::store::{Against, AuditQuery, Store, verify};
 use uuid::Uuid;
 
 use crate::Effort;
@@ -27,23 +27,23 @@ async fn measure(temp: &Path, effort: Effort) -> anyhow::Result<()> {
     let submissions = effort.scaled(100_000);
     let store = Store::open(&temp.join("store/srt.db")).await?;
     let mut syncs = Samples::default();
-    let mut waiting = [1, 16, 256, 4096].map(|callers| (callers, Samples::default()));
-    let mut submitted = Samples::default();
+    let mut waiting = [1, 16, 256, 4096].map(|callers| (callers, Recorded::default()));
+    let mut submitted = Recorded::default();
     let mut written = 0;
     let (few, many) = waiting.split_at_mut(2);
     // What waits for the disk each time comes first: writing back what a bulk left behind would be counted to it.
     for _ in 0..rounds {
         syncs.push(syncs_a_second(&temp.join("plain"))?);
-        for (callers, samples) in &mut *few {
-            written += record(&store, *callers, effort.scaled(300), samples).await?;
+        for (callers, recorded) in &mut *few {
+            written += record(&store, *callers, effort.scaled(300), recorded).await?;
         }
     }
     for _ in 0..rounds {
-        for (callers, samples) in &mut *many {
+        for (callers, recorded) in &mut *many {
             let each = effort.scaled(32_768 / *callers);
-            written += record(&store, *callers, each, samples).await?;
+            written += record(&store, *callers, each, recorded).await?;
         }
-        submitted.push(submitted_by_tasks(&store, submissions).await?);
+        submitted_by_tasks(&store, submissions, &mut submitted).await?;
         written += submissions + 1;
     }
     let (entries, scan) = read_all(&store).await?;
@@ -53,31 +53,49 @@ async fn measure(temp: &Path, effort: Effort) -> anyhow::Result<()> {
     );
 
     let base = syncs.median();
-    let mut table = Table::new(&["durable entries", "a second", "of plain fdatasync"]);
+    let mut table = Table::new(&[
+        "durable entries",
+        "a second",
+        "of plain fdatasync",
+        "in a commit",
+    ]);
     table.row([
         "write 4 KiB in place, fdatasync".into(),
         rate(base),
         times(1.0),
+        "1".into(),
     ]);
-    for (callers, samples) in &waiting {
+    let mut row = |name: String, recorded: &Recorded| {
+        let median = recorded.rates.median();
+        table.row([
+            name,
+            rate(median),
+            times(median / base),
+            format!("{:.0}", recorded.in_a_commit.median()),
+        ]);
+    };
+    for (callers, recorded) in &waiting {
         let name = match callers {
             1 => "record, 1 caller waits".to_owned(),
             callers => format!("record, {callers} callers wait"),
         };
-        table.row([name, rate(samples.median()), times(samples.median() / base)]);
+        row(name, recorded);
     }
-    let rate_submitted = submitted.median();
-    table.row([
-        format!("submit, {submissions} by 10 tasks"),
-        rate(rate_submitted),
-        times(rate_submitted / base),
-    ]);
+    row(format!("submit, {submissions} by 10 tasks"), &submitted);
     table.print(&format!(
-        "Store: {rounds} rounds each (aim: keeps up with 10,000 denials a second)"
+        "Store: {rounds} rounds each (aim: 20,000 durable entries a second in group commit)"
     ));
 
     let mut reads = Table::new(&["read", "result"]);
     reads.row([format!("all {entries} entries, in pages"), rate(scan)]);
+    let mut verifications = Samples::default();
+    for _ in 0..rounds {
+        verifications.push(verified(&store, entries).await?);
+    }
+    reads.row([
+        format!("verify the chain of all {entries} entries (aim: 300,000)"),
+        rate(verifications.median()),
+    ]);
     reads.row([
         "newest 100 of one server".into(),
         ms(newest(&store, rounds).await?),
@@ -87,12 +105,29 @@ async fn measure(temp: &Path, effort: Effort) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What rounds of one kind came to.
+#[derive(Default)]
+struct Recorded {
+    /// Entries a second.
+    rates: Samples,
+    in_a_commit: Samples,
+}
+
+impl Recorded {
+    fn push(&mut self, count: usize, start: Instant, commits: u64) {
+        let count = count as f64;
+        self.rates.push(count / start.elapsed().as_secs_f64());
+        self.in_a_commit.push(count / commits.max(1) as f64);
+    }
+}
+
 fn denial(launch: Uuid, number: usize) -> Entry {
     Denial {
         front_end: "http",
         reason: "no rule allows it",
         rule: None,
         remedy: Some("\"allowedDomains\": [\"api.example.com\"]"),
+        generation: Some(1),
     }
     .entry(
         Timestamp::now(),
@@ -126,9 +161,10 @@ async fn record(
     store: &Store,
     callers: usize,
     each: usize,
-    samples: &mut Samples,
+    recorded: &mut Recorded,
 ) -> anyhow::Result<usize> {
     let launch = Uuid::new_v4();
+    let before = store.health().commits;
     let start = Instant::now();
     try_join_all((0..callers).map(|caller| {
         let store = store.clone();
@@ -141,14 +177,19 @@ async fn record(
     }))
     .await?;
     let count = callers * each;
-    samples.push(count as f64 / start.elapsed().as_secs_f64());
+    recorded.push(count, start, store.health().commits - before);
     Ok(count)
 }
 
 /// Until the last of them is durable; `count` is a multiple of ten.
-async fn submitted_by_tasks(store: &Store, count: usize) -> anyhow::Result<f64> {
+async fn submitted_by_tasks(
+    store: &Store,
+    count: usize,
+    recorded: &mut Recorded,
+) -> anyhow::Result<()> {
     const TASKS: usize = 10;
     let launch = Uuid::new_v4();
+    let before = store.health().commits;
     let start = Instant::now();
     let tasks = (0..TASKS).map(|task| {
         let store = store.clone();
@@ -163,7 +204,8 @@ async fn submitted_by_tasks(store: &Store, count: usize) -> anyhow::Result<f64> 
         task.await??;
     }
     store.record(denial(launch, 0)).await?;
-    Ok(count as f64 / start.elapsed().as_secs_f64())
+    recorded.push(count, start, store.health().commits - before);
+    Ok(())
 }
 
 async fn read_all(store: &Store) -> anyhow::Result<(usize, f64)> {
@@ -175,8 +217,25 @@ async fn read_all(store: &Store) -> anyhow::Result<(usize, f64)> {
         if page.is_empty() {
             return Ok((count, count as f64 / start.elapsed().as_secs_f64()));
         }
-        count += page.len();
+        // The log's own entries come between.
+        let ours = page.iter().filter(|one| one.entry.kind == Kind::Seal);
+        count += page.len() - ours.count();
     }
+}
+
+/// Every MAC, link and seal, and the anchor; entries a second.
+async fn verified(store: &Store, entries: usize) -> anyhow::Result<f64> {
+    let against = Against {
+        anchored: true,
+        ..Against::default()
+    };
+    let start = Instant::now();
+    let report = verify(store.path(), &against).await?;
+    let took = start.elapsed();
+    anyhow::ensure!(report.is_ok(), "{:?}", report.findings);
+    let read = report.verdict.rows as usize;
+    anyhow::ensure!(read >= entries, "{entries} entries, {read} verified");
+    Ok(read as f64 / took.as_secs_f64())
 }
 
 async fn newest(store: &Store, rounds: usize) -> anyhow::Result<f64> {

@@ -16,8 +16,12 @@ fn every_bench_measures_its_baseline() {
     for title in [
         "## Launch",
         "## Messages",
+        "## Session, calls",
+        "## Session, notifications",
+        "## Session, 4 at once",
         "## Egress",
         "## Store",
+        "## Query",
         "the figures mean nothing",
     ] {
         assert!(said.contains(title), "no {title:?} in:\n{said}");
@@ -28,6 +32,7 @@ fn every_bench_measures_its_baseline() {
         "| plain bwrap ",
         "| keep-alive, 16 connections ",
         "| record, 4096 callers wait ",
+        "| who-touched GITHUB_TOKEN ",
     ] {
         let line = said.lines().find(|line| line.starts_with(row));
         assert!(

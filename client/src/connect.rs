@@ -72,6 +72,47 @@ pub async fn existing(environment: &Environment) -> Result<Connection, Failure> 
 /// # Errors
 /// As [`find`].
 pub async fn connect(place: &Path) -> Result<Option<Connection>, Failure> {
+    let Some(stream) = checked(place).await? else {
+        return Ok(None);
+    };
+    let channel = over(stream).await.map_err(|error| {
+        Failure::new(
+            exit::UNREACHABLE,
+            format!("cannot talk to the daemon at {}: {error}", place.display()),
+        )
+    })?;
+    Ok(Some(Connection {
+        channel,
+        socket: place.into(),
+    }))
+}
+
+/// The direct sockets of [`find`]'s places: the first at which somebody answers.
+///
+/// # Errors
+/// As [`find`].
+pub async fn find_direct(environment: &Environment) -> Result<Option<UnixStream>, Failure> {
+    let mut first = None;
+    for (index, place) in environment.candidates(Path::is_dir).iter().enumerate() {
+        match direct(place).await {
+            Ok(Some(stream)) => return Ok(Some(stream)),
+            Err(failure) if index == 0 => first = Some(failure),
+            Ok(None) | Err(_) => {}
+        }
+    }
+    first.map_or(Ok(None), Err)
+}
+
+/// Connects to the direct socket beside the one at `place`, unless nobody listens there.
+///
+/// # Errors
+/// As [`find`].
+pub async fn direct(place: &Path) -> Result<Option<UnixStream>, Failure> {
+    checked(&socket::direct_of(place)).await
+}
+
+/// A connection to the socket at `place`, and that it is ours; `None` where nobody listens.
+async fn checked(place: &Path) -> Result<Option<UnixStream>, Failure> {
     let folder = place.parent().unwrap_or(Path::new("/"));
     match socket::check_folder(folder) {
         Ok(()) => {}
@@ -89,16 +130,7 @@ pub async fn connect(place: &Path) -> Result<Option<Connection>, Failure> {
         }
     };
     check_peer(&stream, place)?;
-    let channel = over(stream).await.map_err(|error| {
-        Failure::new(
-            exit::UNREACHABLE,
-            format!("cannot talk to the daemon at {}: {error}", place.display()),
-        )
-    })?;
-    Ok(Some(Connection {
-        channel,
-        socket: place.into(),
-    }))
+    Ok(Some(stream))
 }
 
 /// Connects, and tries again for a while where the listener's queue is full: Linux answers EAGAIN then, once many

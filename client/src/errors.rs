@@ -8,7 +8,7 @@ use std::io;
 use tonic::{Code, Status};
 
 /// What a remedy's line begins with.
-const HINT: &str = "hint: ";
+pub(crate) const HINT: &str = "hint: ";
 
 /// A failure as a person sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]

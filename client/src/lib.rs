@@ -2,8 +2,11 @@
 
 pub mod commands;
 pub mod connect;
+pub mod direct;
 pub mod errors;
 pub mod programs;
+pub mod runtime;
+mod service;
 pub mod shim;
 pub mod start;
 pub mod table;

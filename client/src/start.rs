@@ -1,12 +1,14 @@
 //! Starting the daemon: however many shims find none at once, one of them starts one and all of them wait for it.
 
 use crate::connect::{self, Connection};
-use crate::errors::Failure;
+use crate::errors::{Failure, HINT};
 use crate::programs;
 use srt_proto::exit;
 use srt_proto::socket::{self, Environment};
+use srt_proto::v1::DaemonStatusRequest;
+use srt_proto::v1::daemon_client::DaemonClient;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -55,9 +57,20 @@ pub async fn connect_or_start(environment: &Environment) -> Result<Connection, F
         // Lock first, look second: whoever held it before us may have just succeeded.
         let ours = started.is_none() && try_lock(&lock)?;
         if let Some(connection) = connect::find(environment).await? {
-            if let Some(started) = started {
-                started.release();
+            let Some(mut begun) = started else {
+                return Ok(connection);
+            };
+            // It listens before it has opened its state: one that cannot says why, and is asked no further.
+            let mut client = DaemonClient::new(connection.channel.clone());
+            let answer = client.status(DaemonStatusRequest {}).await;
+            let lost = |status| Failure::from(status).code == exit::UNREACHABLE;
+            if answer.is_err_and(lost)
+                && let Some((code, failure)) = begun.gone().await
+                && code != Some(exit::TAKEN)
+            {
+                return Err(failure);
             }
+            begun.release();
             return Ok(connection);
         }
         if ours {
@@ -178,20 +191,37 @@ impl Started {
         }
     }
 
+    /// As [`Self::ended`], for one that is about to end.
+    async fn gone(&mut self) -> Option<(Option<i32>, Failure)> {
+        let deadline = Instant::now() + BOUND;
+        loop {
+            let ended = self.ended();
+            if ended.is_some() || Instant::now() >= deadline {
+                return ended;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Its exit status and the failure, if the daemon is already gone.
     fn ended(&mut self) -> Option<(Option<i32>, Failure)> {
         let status = self.child.try_wait().ok().flatten()?;
-        let said = self.log.said();
-        let why = if said.is_empty() {
-            status.to_string()
-        } else {
+        let (said, hint) = self.log.said();
+        let why = if !said.is_empty() {
             format!("{status}: {said}")
+        } else if let Some(mute) = self.log.is_mute() {
+            // What keeps it from saying why is most likely what kept it from starting.
+            format!("{status}, and could not say why: {mute}")
+        } else {
+            status.to_string()
         };
         let failure = Failure::new(
             exit::UNREACHABLE,
             format!("the daemon srtd ended at once, {why}"),
         );
-        Some((status.code(), failure.hint(self.log.hint())))
+        // Its own remedy is nearer than where to look.
+        let hint = hint.unwrap_or_else(|| self.log.hint());
+        Some((status.code(), failure.hint(hint)))
     }
 
     /// Leaves the daemon to itself, but reaps it should it end before us: a shim may live for weeks.
@@ -248,29 +278,61 @@ impl Log {
         }
     }
 
-    /// The error that was written since we opened it, without its hints (a failure has its own), else the last
-    /// line; at most 2 KiB.
-    fn said(&mut self) -> String {
+    /// Why nothing can be written to it, where that is so: the disk is full, say.
+    fn is_mute(&mut self) -> Option<String> {
+        let (file, path, _) = self.file.as_mut()?;
+        let error = file.write_all(b"\n").err()?;
+        Some(format!("cannot write {}: {error}", path.display()))
+    }
+
+    /// The error that was written since we opened it, and its hint, else the last line; at most 2 KiB.
+    fn said(&mut self) -> (String, Option<String>) {
         let Some((file, _, before)) = &mut self.file else {
-            return String::new();
+            return Default::default();
         };
         let mut text = Vec::new();
         let length = file.metadata().map_or(*before, |meta| meta.len());
         let from = length.saturating_sub(2048).max(*before);
         if file.seek(SeekFrom::Start(from)).is_err() || file.read_to_end(&mut text).is_err() {
-            return String::new();
+            return Default::default();
         }
-        let text = String::from_utf8_lossy(&text);
-        let mut lines = text.lines().rev().filter(|line| !line.trim().is_empty());
-        let last = lines.clone().next();
-        let line = lines.find_map(|line| line.strip_prefix("error: ")).or(last);
-        line.unwrap_or_default().trim().to_owned()
+        told(&String::from_utf8_lossy(&text))
     }
+}
+
+/// The last error in a log, and the hint that follows it; else the last line.
+fn told(log: &str) -> (String, Option<String>) {
+    const ERROR: &str = "error: ";
+    let lines: Vec<&str> = log.lines().map(str::trim).collect();
+    let Some(at) = lines.iter().rposition(|line| line.starts_with(ERROR)) else {
+        let last = lines.iter().rev().find(|line| !line.is_empty());
+        return (last.copied().unwrap_or_default().to_owned(), None);
+    };
+    let hint = lines[at..].iter().find_map(|line| line.strip_prefix(HINT));
+    let said = &lines[at][ERROR.len()..];
+    (said.to_owned(), hint.map(str::to_owned))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::kept;
+    use super::{kept, told};
+
+    #[test]
+    fn what_a_daemon_said_last_is_told_with_its_own_remedy() {
+        let told = |log| {
+            let (said, hint) = told(log);
+            (said, hint.unwrap_or_default())
+        };
+        let pair = |said: &str, hint: &str| (said.to_owned(), hint.to_owned());
+        assert_eq!(told(""), pair("", ""));
+        assert_eq!(told("ready\nkilled\n\n"), pair("killed", ""));
+        let log = "error: old\nhint: never\n2026 INFO\nerror: the key is gone\nhint: put it back\n2026 INFO\n";
+        assert_eq!(told(log), pair("the key is gone", "put it back"));
+        assert_eq!(
+            told("error: old\nhint: never\nerror: new\n"),
+            pair("new", "")
+        );
+    }
 
     #[test]
     fn a_daemon_does_not_inherit_one_projects_secrets() {

@@ -33,6 +33,7 @@ impl<T: AsRef<str>> From<T> for Cell {
 #[derive(Debug)]
 pub struct Table {
     rows: Vec<Vec<Cell>>,
+    spare: &'static [&'static str],
 }
 
 impl Table {
@@ -44,7 +45,16 @@ impl Table {
                     .map(|text| Cell::styled(text, terminal::STRONG))
                     .into(),
             ],
+            spare: &[],
         }
+    }
+
+    /// The columns that are left out, the first of them first, where a terminal is too narrow for all; a line below
+    /// says so.
+    #[must_use]
+    pub fn sparing(mut self, headings: &'static [&'static str]) -> Self {
+        self.spare = headings;
+        self
     }
 
     /// Adds a row.
@@ -65,14 +75,50 @@ impl Table {
             let lengths = self.rows.iter().filter_map(|row| row.get(column));
             lengths.map(|cell| length(&cell.text)).max().unwrap_or(0)
         };
-        let widths: Vec<_> = (0..columns).map(widest).collect();
+        let mut widths: Vec<_> = (0..columns).map(widest).collect();
+        let mut rows = self.rows.clone();
+        let left_out = spared(&mut rows, &mut widths, self.spare, width);
         let mut out = String::new();
-        for row in &self.rows {
+        for row in &rows {
             out.push_str(&line(row, &widths, width, &paint));
             out.push('\n');
         }
+        if !left_out.is_empty() {
+            out.push_str(&format!(
+                "(no room for {}: a wider terminal shows it)\n",
+                left_out.join(", ")
+            ));
+        }
         out
     }
+}
+
+/// Takes out columns until a line fits, and says which.
+fn spared(
+    rows: &mut [Vec<Cell>],
+    widths: &mut Vec<usize>,
+    spare: &[&'static str],
+    limit: Option<usize>,
+) -> Vec<&'static str> {
+    let mut left_out = Vec::new();
+    for heading in spare {
+        let whole = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
+        if limit.is_none_or(|limit| whole <= limit) {
+            break;
+        }
+        let place = rows.first().and_then(|first| {
+            let mut headings = first.iter();
+            headings.position(|cell| cell.text == *heading)
+        });
+        if let Some(place) = place {
+            for row in rows.iter_mut() {
+                row.remove(place);
+            }
+            widths.remove(place);
+            left_out.push(*heading);
+        }
+    }
+    left_out
 }
 
 fn line(
@@ -211,6 +257,22 @@ mod tests {
             let text = sample().lines(Some(width), |_, text| text.to_owned());
             assert!(text.lines().all(|line| length(line) <= width), "{width}");
         }
+    }
+
+    #[test]
+    fn a_narrow_terminal_spares_columns_and_says_which() {
+        let sparing = || sample().sparing(&["LAST-EXIT", "STATE"]);
+        let at = |width| sparing().lines(Some(width), |_, text| text.to_owned());
+        assert_eq!(at(48), sample().lines(None, |_, text| text.to_owned()));
+        assert_eq!(
+            at(47),
+            "NAME               STATE\na                  running\nserver-filesystem  failed\n\
+             (no room for LAST-EXIT: a wider terminal shows it)\n"
+        );
+        assert_eq!(
+            at(20),
+            "NAME\na\nserver-filesystem\n(no room for LAST-EXIT, STATE: a wider terminal shows it)\n"
+        );
     }
 
     #[test]

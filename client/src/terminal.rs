@@ -42,6 +42,19 @@ impl Stream {
 
     /// The terminal's width in columns, if it is one and knows.
     pub fn width(self) -> Option<usize> {
+        self.size()
+            .map(|size| usize::from(size.ws_col))
+            .filter(|columns| *columns > 0)
+    }
+
+    /// The terminal's height in lines, if it is one and knows.
+    pub fn height(self) -> Option<usize> {
+        self.size()
+            .map(|size| usize::from(size.ws_row))
+            .filter(|lines| *lines > 0)
+    }
+
+    fn size(self) -> Option<rustix::termios::Winsize> {
         if !self.is_terminal() {
             return None;
         }
@@ -50,7 +63,5 @@ impl Stream {
             Self::Stderr => rustix::termios::tcgetwinsize(std::io::stderr()),
         };
         size.ok()
-            .map(|size| usize::from(size.ws_col))
-            .filter(|columns| *columns > 0)
     }
 }

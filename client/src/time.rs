@@ -19,6 +19,12 @@ pub fn since(text: &str, now: Timestamp) -> Result<String, String> {
         })
 }
 
+/// Reads a length of time: `90s`, `10m`, `1h30m`, `2d`. In seconds.
+pub fn seconds(text: &str) -> Option<u64> {
+    let length = ago(text)?;
+    u64::try_from(length.as_secs()).ok()
+}
+
 /// A sum of whole numbers with units. Days are 24 hours: the question is "how far back", not "which date".
 fn ago(text: &str) -> Option<SignedDuration> {
     let mut rest = text;

@@ -5,14 +5,18 @@
 mod support;
 
 use serde_json::{Value, json};
+use srt_proto::v1::approvals_server::{Approvals, ApprovalsServer};
 use srt_proto::v1::audit_server::{Audit, AuditServer};
 use srt_proto::v1::daemon_server::{Daemon, DaemonServer};
 use srt_proto::v1::servers_server::{Servers, ServersServer};
 use srt_proto::v1::{
-    AddRequest, AddResponse, AuditEntry, AuditRequest, DaemonStatus, DaemonStatusRequest,
-    DaemonStopRequest, DaemonStopResponse, ListRequest, ListResponse, LogLine, LogsRequest,
-    RemoveRequest, RemoveResponse, SelectRequest, SelectResponse, SelectResult, Server,
-    ShowPolicyRequest, ShowPolicyResponse,
+    AddRequest, AddResponse, ApprovalsRequest, ApprovalsResponse, AuditEntry, AuditRequest,
+    DaemonStatus, DaemonStatusRequest, DaemonStopRequest, DaemonStopResponse, DaemonUpgradeRequest,
+    DaemonUpgradeResponse, ListRequest, ListResponse, LogLine, LogsRequest, OtlpLine,
+    ReloadRequest, ReloadResponse, Reloaded, RemoveRequest, RemoveResponse, SelectRequest,
+    SelectResponse, SelectResult, Server, SettleQuestionRequest, SettleQuestionResponse,
+    ShowPolicyRequest, ShowPolicyResponse, WhoTouchedAnswer, WhoTouchedRequest, WhyRequest,
+    WhyResponse,
 };
 use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -143,11 +147,46 @@ impl Servers for Mock {
         };
         Ok(items((1..=2).filter(|_| !quiet).map(line)))
     }
+    /// The settings of git cannot be used.
+    async fn reload(
+        &self,
+        request: Request<ReloadRequest>,
+    ) -> Result<Response<ReloadResponse>, Status> {
+        let names = request.into_inner().names;
+        names.iter().try_for_each(|name| known(name))?;
+        let told = |name: &String| Reloaded {
+            name: name.clone(),
+            error: if name == "git" {
+                "/s.json:1:2: error: x".into()
+            } else {
+                String::new()
+            },
+            ..Reloaded::default()
+        };
+        let servers = names.iter().map(told).collect();
+        Ok(Response::new(ReloadResponse { servers }))
+    }
     async fn show_policy(
         &self,
         request: Request<ShowPolicyRequest>,
     ) -> Result<Response<ShowPolicyResponse>, Status> {
         known(&request.into_inner().name).map(|()| Response::new(ShowPolicyResponse::default()))
+    }
+    async fn why(&self, request: Request<WhyRequest>) -> Result<Response<WhyResponse>, Status> {
+        let request = request.into_inner();
+        known(&request.name)?;
+        // The first letter of what is asked about decides.
+        let decision = match request.subject.trim_start_matches('/').chars().next() {
+            Some('a') => "allow",
+            Some('o') => "would-deny",
+            Some('q') => "ask",
+            _ => "deny",
+        };
+        Ok(Response::new(WhyResponse {
+            decision: decision.into(),
+            subject: format!("{} {}", request.operation, request.subject),
+            ..WhyResponse::default()
+        }))
     }
 }
 
@@ -176,6 +215,53 @@ impl Audit for Mock {
         };
         Ok(items((1..=count).map(entry)))
     }
+
+    type ExportOtlpStream = Items<OtlpLine>;
+
+    async fn export_otlp(
+        &self,
+        _: Request<AuditRequest>,
+    ) -> Result<Response<Items<OtlpLine>>, Status> {
+        let json = "{\"resourceLogs\":[]}".to_owned();
+        Ok(items([OtlpLine { json }]))
+    }
+
+    async fn who_touched(
+        &self,
+        request: Request<WhoTouchedRequest>,
+    ) -> Result<Response<WhoTouchedAnswer>, Status> {
+        let what = request.into_inner().what;
+        let notes = vec![format!("asked for {what}")];
+        Ok(Response::new(WhoTouchedAnswer {
+            notes,
+            ..WhoTouchedAnswer::default()
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl Approvals for Mock {
+    type ListStream = Items<ApprovalsResponse>;
+
+    async fn list(
+        &self,
+        _: Request<ApprovalsRequest>,
+    ) -> Result<Response<Items<ApprovalsResponse>>, Status> {
+        Ok(items(std::iter::once(ApprovalsResponse::default())))
+    }
+    /// Says back what it was told, where a target would be.
+    async fn settle(
+        &self,
+        request: Request<SettleQuestionRequest>,
+    ) -> Result<Response<SettleQuestionResponse>, Status> {
+        let asked = request.into_inner();
+        let told = format!("{} {} {}", asked.approve, asked.scope, asked.seconds);
+        Ok(Response::new(SettleQuestionResponse {
+            server: asked.id,
+            target: told,
+            ..SettleQuestionResponse::default()
+        }))
+    }
 }
 
 #[tonic::async_trait]
@@ -198,6 +284,12 @@ impl Daemon for Mock {
         std::fs::remove_file(&self.socket)?;
         Ok(Response::new(DaemonStopResponse {}))
     }
+    async fn upgrade(
+        &self,
+        _: Request<DaemonUpgradeRequest>,
+    ) -> Result<Response<DaemonUpgradeResponse>, Status> {
+        Err(Status::unimplemented("the mock is no program"))
+    }
 }
 
 fn home() -> (Home, Mock) {
@@ -210,6 +302,7 @@ fn home() -> (Home, Mock) {
         routes
             .add_service(ServersServer::new(mock.clone()))
             .add_service(AuditServer::new(mock.clone()))
+            .add_service(ApprovalsServer::new(mock.clone()))
             .add_service(DaemonServer::new(mock.clone()));
     });
     (home, mock)
@@ -247,16 +340,18 @@ fn parsed(home: &Home, args: &[&str]) -> Value {
 #[test]
 fn list_and_status() {
     let (home, _) = home();
-    let heading = "NAME   STATE    PID  SESSIONS  RESTARTS  UPTIME  MEM  POLICY  LAST-EXIT\n";
-    let files = "files  running  7    0         0         0s      0 B  -       -\n";
-    let git = "git    failed   -    0         0         -       -    -       -\n";
+    let heading =
+        "NAME   STATE    ENABLED  PID  SESSIONS  RESTARTS  UPTIME  MEM  POLICY  LAST-EXIT\n";
+    let files = "files  running  -        7    0         0         0s      0 B  -       -\n";
+    let git = "git    failed   -        -    0         0         -       -    -       -\n";
     check(&home, &["list"], 0, &format!("{heading}{files}{git}"), "");
     check(&home, &["status"], 0, &format!("{heading}{files}{git}"), "");
     check(
         &home,
         &["status", "files"],
         0,
-        &format!("{heading}{files}"),
+        "files\n  state        running\n  pid          7\n  up for       0s\n  memory       0 B\n  \
+         restarts     0\n  starts       when a host attaches; it is not registered\n  sessions     0\n",
         "",
     );
     assert_eq!(
@@ -269,15 +364,63 @@ fn list_and_status() {
 }
 
 #[test]
+fn why_ends_with_the_decision_and_sends_whole_paths() {
+    let (home, _) = home();
+    for (subject, code) in [
+        ("allowed", 0),
+        ("observed", 0),
+        ("queried", 7),
+        ("denied", 7),
+    ] {
+        let output = run(&home, &["policy", "why", "files", "connect", subject]);
+        assert_eq!(output.status.code(), Some(code), "{subject}");
+    }
+    let path = home.path().canonicalize().unwrap().join("x/y");
+    let value = parsed(&home, &["policy", "why", "files", "read", "--json", "x/y"]);
+    assert_eq!(value["subject"], format!("read {}", path.display()));
+    assert_eq!(
+        (&value["rule"], &value["running"]),
+        (&Value::Null, &false.into())
+    );
+    let output = run(&home, &["policy", "why", "nope", "write", "x"]);
+    assert_eq!(output.status.code(), Some(4));
+}
+
+#[test]
+fn an_answer_says_for_how_long() {
+    let (home, _) = home();
+    for (words, told) in [
+        (&["approve", "k7x2"][..], "true once 0"),
+        (&["approve", "k7x2", "--for", "session"], "true session 0"),
+        (&["approve", "k7x2", "--for", "1h"], "true time 3600"),
+        (&["approve", "k7x2", "--for", "always"], "true always 0"),
+        (&["deny", "k7x2"], "false  0"),
+    ] {
+        let value = parsed(&home, &[words, &["--json"]].concat());
+        assert_eq!(value["target"], told, "{words:?}");
+        assert_eq!(value["server"], "k7x2");
+    }
+    check(&home, &["approvals"], 0, "nothing waits for approval\n", "");
+    check(&home, &["approvals", "--json"], 0, "[]\n", "");
+    check(
+        &home,
+        &["deny", "k7x2"],
+        0,
+        "k7x2 may not connect to false  0\n",
+        "",
+    );
+}
+
+#[test]
 fn status_json_has_stable_names() {
     let (home, _) = home();
     let value = parsed(&home, &["status", "--json"]);
     assert_eq!(
         value[1],
         json!({
-            "command": [], "cwd": "", "last_exit": null, "memory_bytes": 0, "name": "git", "pid": null,
-            "policy": {"digest": "", "generation": 0, "source": ""}, "reason": "", "registered": false,
-            "restarts": 0, "sessions": 0, "state": "failed", "uptime_seconds": 0.0,
+            "attached": [], "command": [], "cwd": "", "enabled": false, "last_exit": null, "memory_bytes": 0, "name": "git", "next_retry": null, "next_start": [],
+            "pid": null, "policy": {"digest": "", "files": [], "generation": 0, "profile": null, "source": ""}, "policy_trouble": "", "ready": false, "reason": "", "registered": false,
+            "restart": "", "restarts": 0, "sessions": 0, "state": "failed", "uptime_seconds": 0.0, "warm": 0,
         })
     );
     assert_eq!(value[0]["pid"], 7);
@@ -351,6 +494,16 @@ fn start_stop_restart() {
 }
 
 #[test]
+fn reload_tells_of_files_that_cannot_be_used() {
+    let (home, _) = home();
+    check(&home, &["reload", "files"], 0, "files\n", "");
+    let told =
+        "files\ngit: /s.json:1:2: error: x\n  it cannot be started before that is put right\n";
+    check(&home, &["reload", "files", "git"], 6, told, "");
+    assert_eq!(run(&home, &["reload", "nobody"]).status.code(), Some(4));
+}
+
+#[test]
 fn logs_and_audit() {
     let (home, mock) = home();
     let output = run(&home, &["logs", "files", "-n", "5", "--stream", "stderr"]);
@@ -366,9 +519,9 @@ fn logs_and_audit() {
         &home,
         &["audit", "--kind", "deny", "--server", "files"],
         0,
-        "TIME                 KIND      SERVER             SUBJECT                       DETAIL\n\
-         2026-11-20 12:00:00  deny                                                       rule: default  via=dns\n\
-         2026-11-20 12:00:00  deny                                                       rule: default  via=dns\n",
+        "TIME                 KIND        SERVER             SUBJECT                       DETAIL\n\
+         2026-11-20 12:00:00  deny                                                         rule: default  via=dns\n\
+         2026-11-20 12:00:00  deny                                                         rule: default  via=dns\n",
         "",
     );
     let value = parsed(&home, &["audit", "--kind", "deny", "--json"]);
@@ -380,9 +533,25 @@ fn logs_and_audit() {
         .collect();
     assert_eq!(lines.len(), 2);
     run(&home, &["audit", "--since", "2026-11-20T08:00:00+02:00"]);
+    // A full page says how to get the next one, having looked whether there is any.
+    let page = run(&home, &["audit", "--kind", "deny", "-n", "2"]);
+    assert!(
+        text(&page.stdout).ends_with("\nolder entries: --before 1\n"),
+        "{page:?}"
+    );
+    let touched = parsed(&home, &["audit", "who-touched", "x.example", "--json"]);
+    assert_eq!(touched["notes"], json!(["asked for x.example"]));
+    let exported = run(
+        &home,
+        &["audit", "export", "--kind", "deny", "--format", "csv"],
+    );
+    assert_eq!(text(&exported.stdout).lines().count(), 3, "{exported:?}");
+    let exported = run(&home, &["audit", "export", "--format", "otlp"]);
+    assert_eq!(text(&exported.stdout), "{\"resourceLogs\":[]}\n");
     let queried = mock.queried.lock().unwrap();
     let limits: Vec<_> = queried.iter().map(|request| request.limit).collect();
-    assert_eq!(limits, [0, 0, 10, 0]);
+    assert_eq!(limits, [0, 0, 10, 0, 2, 1, 0]);
+    assert_eq!(queried[5].before, 1);
     assert_eq!(queried[3].since, "2026-11-20T06:00:00Z");
     assert_eq!(mock.logged.lock().unwrap()[0].lines, 5);
 }

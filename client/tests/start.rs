@@ -87,6 +87,21 @@ fn a_daemon_that_ends_at_once_is_quoted() {
 }
 
 #[test]
+fn a_daemon_that_knows_the_remedy_is_quoted_with_it() {
+    let home = Home::empty();
+    let srt = install(
+        &home,
+        "echo 'error: the key is gone' >&2; echo 'hint: put it back' >&2; exit 1",
+    );
+    let output = run_with(home.command(srt.to_str().unwrap()).arg("cat"), REQUEST);
+    let said = text(&output.stderr);
+    assert!(
+        said.ends_with("exit status: 1: the key is gone\nhint: put it back\n"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_missing_daemon_is_explained() {
     let home = Home::empty();
     let srt = install(&home, "");

@@ -53,14 +53,24 @@ impl Paths {
         self.state.join("srt.db")
     }
 
+    /// The audit log's key, or the note of where it is.
+    pub fn audit_key(&self) -> PathBuf {
+        self.state.join(crate::store::KEY_FILE)
+    }
+
     /// Where launches have their folders.
     pub fn launches(&self) -> PathBuf {
         self.state.join("launches")
     }
 
+    /// Where what servers change of overlaid folders is kept.
+    pub fn layers(&self) -> PathBuf {
+        self.state.join("layers")
+    }
+
     /// The user's settings file, in sandbox-runtime's place.
     pub fn user_settings(&self) -> PathBuf {
-        self.home.join(".srt-settings.json")
+        self.home.join(srt_policy::USER_SETTINGS)
     }
 
     /// The settings file of one server.

@@ -7,8 +7,9 @@ use srt_runtime::Tools;
 /// `srt-jail` from beside this program, bubblewrap from PATH or the usual places.
 pub fn find() -> Tools {
     let beside = std::env::current_exe()
-        .and_then(std::fs::canonicalize)
         .ok()
+        // Where its file was replaced while we run its name cannot be resolved, and the folder is still the right one.
+        .map(|myself| std::fs::canonicalize(&myself).unwrap_or(myself))
         .and_then(|myself| myself.parent().map(Path::to_owned));
     let jail = match beside {
         Some(folder) => folder.join("srt-jail"),

@@ -1,5 +1,6 @@
 //! What srtd and its clients share: the generated types of the contract `srt.v1` and the socket's place.
 
+pub mod direct;
 pub mod socket;
 
 /// The generated types and services of `srt/v1/srt.proto`.
@@ -37,6 +38,10 @@ pub mod exit {
     pub const POLICY_INVALID: i32 = 6;
     /// Policy, or the absence of a mechanism that it needs, forbids the launch.
     pub const DENIED: i32 = 7;
+    /// A review found warnings, and nothing worse.
+    pub const REVIEW_WARNING: i32 = 8;
+    /// A review found something worse.
+    pub const REVIEW_HIGH: i32 = 9;
     /// srtd alone: another one has the socket or the state folder, and may be about to end (EX_TEMPFAIL of
     /// sysexits(3)).
     pub const TAKEN: i32 = 75;

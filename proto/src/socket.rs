@@ -81,6 +81,13 @@ pub fn lock_of(socket: &Path) -> PathBuf {
     socket.with_extension("lock")
 }
 
+/// The socket for direct mode, beside this one.
+pub fn direct_of(socket: &Path) -> PathBuf {
+    let mut name = socket.file_stem().unwrap_or_default().to_owned();
+    name.push("-direct.sock");
+    socket.with_file_name(name)
+}
+
 /// Why a socket's folder cannot be trusted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -1,7 +1,8 @@
 //! What launches have on the host, for tests that look whether it goes with them.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::World;
@@ -67,6 +68,57 @@ impl World {
         found.extend(held.iter().map(|line| format!("a socket: {line}")));
         found
     }
+}
+
+/// What stands at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its kind and its permissions (`st_mode`).
+    pub mode: u32,
+    /// What a file says; a link: `-> ` and what it leads to; a folder: `/`.
+    pub text: String,
+    /// Its user and its group.
+    pub owner: (u32, u32),
+    /// When it was last written: seconds and nanoseconds. Of a folder: when something in it came or went.
+    pub changed: (i64, i64),
+    /// How many names it has.
+    pub names: u64,
+}
+
+/// All that stands in a folder, itself among it as the empty path; links as links.
+///
+/// # Panics
+///
+/// When something in it cannot be looked at.
+pub fn tree(folder: &Path) -> BTreeMap<String, Standing> {
+    fn walk(top: &Path, path: &Path, found: &mut BTreeMap<String, Standing>) {
+        let looked = "what can be looked at";
+        let meta = fs::symlink_metadata(path).expect(looked);
+        let text = if meta.is_symlink() {
+            format!("-> {}", fs::read_link(path).expect(looked).display())
+        } else if meta.is_dir() {
+            for entry in fs::read_dir(path).expect(looked).flatten() {
+                walk(top, &entry.path(), found);
+            }
+            "/".to_owned()
+        } else if meta.is_file() {
+            String::from_utf8_lossy(&fs::read(path).expect(looked)).into_owned()
+        } else {
+            String::new()
+        };
+        let name = path.strip_prefix(top).expect("a path below");
+        let standing = Standing {
+            mode: meta.mode(),
+            text,
+            owner: (meta.uid(), meta.gid()),
+            changed: (meta.mtime(), meta.mtime_nsec()),
+            names: meta.nlink(),
+        };
+        found.insert(name.display().to_string(), standing);
+    }
+    let mut found = BTreeMap::new();
+    walk(folder, folder, &mut found);
+    found
 }
 
 fn socket_files(folder: &Path) -> Vec<PathBuf> {

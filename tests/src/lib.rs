@@ -4,20 +4,37 @@
 //! The harness panics where a test could not go on, with what it waited for and what the daemon logged. Nothing
 //! here sleeps for a fixed time: waits are on conditions, with a deadline.
 
+mod beside;
+mod built;
+pub mod chaos;
 mod ctl;
+mod disk;
+pub mod escape;
 mod left;
 pub mod mcp;
 pub mod process;
+#[cfg(target_os = "linux")]
+mod pty;
+pub mod resolver;
+mod shell;
+mod site;
 mod talk;
 pub mod web;
 mod world;
 
 use std::time::{Duration, Instant};
 
+pub use beside::Beside;
+pub use built::{built, postgres, servers};
 pub use ctl::Entry;
+pub use left::{Standing, tree};
+#[cfg(target_os = "linux")]
+pub use pty::Pty;
+pub use shell::{Shell, replace};
+pub use site::{Site, clients};
 pub use talk::Talk;
 pub use web::Web;
-pub use world::{World, servers};
+pub use world::World;
 
 /// A deadline for what should take well under a second, on a machine that is busy with everything else.
 pub const SOON: Duration = Duration::from_secs(30);

@@ -54,7 +54,7 @@ pub fn marked(mark: &Path) -> Vec<Process> {
             || holds(cwd.as_os_str().as_encoded_bytes())
             || holds(&arguments)
             || holds(&environment)
-            || open_files(&folder).any(|file| holds(file.as_os_str().as_encoded_bytes()))
+            || open_files(pid).any(|file| holds(file.as_os_str().as_encoded_bytes()))
         {
             ours.insert(pid);
         }
@@ -94,17 +94,18 @@ fn parent(pid: u32) -> Option<u32> {
     fields.next()?.parse().ok()
 }
 
-fn open_files(process: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(process.join("fd"))
+/// How many descriptors a process holds; none when it is gone.
+pub fn descriptors(pid: u32) -> Option<usize> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
+}
+
+/// What those descriptors are open on: `/path`, `socket:[number]`.
+pub fn open_files(pid: u32) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(format!("/proc/{pid}/fd"))
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| fs::read_link(entry.path()).ok())
-}
-
-/// How many descriptors a process holds; none when it is gone.
-pub fn descriptors(pid: u32) -> Option<usize> {
-    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
 }
 
 /// A figure of /proc/PID/status in bytes: `VmRSS` (resident now), `VmHWM` (the most it ever was).

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::{SOON, Talk, World};
+use crate::{SOON, Talk, World, until};
 
 /// Answers every request with the same text; its thread ends with the test program.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Web {
         }
     }
 
-    /// Listens on an address of a world's own network.
+    /// Listens on an address of a world's own network. With the answer `--echo` it says back each line instead.
     ///
     /// # Panics
     ///
@@ -69,6 +69,19 @@ impl Web {
     /// The port.
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// How many connections came, once it is as many as are expected: what a program in a namespace of its own accepted
+    /// is told a moment later.
+    ///
+    /// # Panics
+    ///
+    /// When fewer come.
+    #[track_caller]
+    pub fn came(&self, expected: usize) -> usize {
+        until("connections", SOON, || {
+            Some(self.connections()).filter(|count| *count >= expected)
+        })
     }
 
     /// How many connections came so far.
@@ -103,6 +116,23 @@ pub fn serve(listener: &TcpListener, answer: &str, accepted: impl Fn()) {
                 "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
                 answer.len()
             );
+        });
+    }
+}
+
+/// Says back each line of each connection until the program ends. `accepted` is called for each before it is served.
+pub fn echo(listener: &TcpListener, accepted: impl Fn()) {
+    for stream in listener.incoming().flatten() {
+        accepted();
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(&stream);
+            let mut line = String::new();
+            while let Ok(1..) = reader.read_line(&mut line) {
+                if (&stream).write_all(line.as_bytes()).is_err() {
+                    return;
+                }
+                line.clear();
+            }
         });
     }
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::built::built;
 use crate::process::{self, Process};
-use crate::{SOON, Talk, until};
+use crate::{Beside, SOON, Talk, until};
 
 /// Everything one test needs, gone when it is dropped: processes by pid, then the folder.
 ///
@@ -20,7 +21,8 @@ use crate::{SOON, Talk, until};
 pub struct World {
     folder: tempfile::TempDir,
     daemon: Mutex<Option<Child>>,
-    network: Option<Talk>,
+    /// The shell that made the network and the mounts, and still has the right to change them.
+    pub(crate) network: Option<Mutex<Talk>>,
     variables: Vec<(String, String)>,
 }
 
@@ -63,6 +65,8 @@ impl World {
             "srt-jail",
             "demo-server",
             "test-web",
+            "test-dns",
+            "test-scripted",
         ] {
             let built = built(program);
             let linked = world.program(program);
@@ -95,24 +99,66 @@ impl World {
     ///
     /// When the kernel refuses, with what it said.
     pub fn with_network(names: &[(&str, &str)]) -> Self {
+        Self::with_network_and(names, &Beside::default())
+    }
+
+    /// As [`World::with_network`], with more beside. So are all addresses of 2001:db8::/32, the same for IPv6.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    pub fn with_network_and(names: &[(&str, &str)], beside: &Beside) -> Self {
         let mut world = Self::new();
         let mut text = "127.0.0.1 localhost\n".to_owned();
         for (address, name) in names {
             text.push_str(&format!("{address} {name}\n"));
         }
         let hosts = world.write("hosts", &text);
+        // AnyIP: the addresses are local without being assigned, so the guard against a machine's own addresses does
+        // not take them for such. One that is, so that a machine with IPv4 is what getaddrinfo(3) sees. The variables'
+        // values are paths of ours.
+        let mut script = "set -e; mount --bind \"$HOSTS\" /etc/hosts; ip link set lo up; \
+             ip addr add 192.0.0.8/32 dev lo; ip route add local 203.0.113.0/24 dev lo; \
+             [ ! -e /proc/net/if_inet6 ] || ip -6 route add local 2001:db8::/32 dev lo; "
+            .to_owned();
+        if beside.account {
+            world.write("passwd", &world.accounts());
+            script.push_str("mount --bind \"$PASSWD\" /etc/passwd; ");
+        }
+        if beside.low_ports {
+            // Of this network alone: each has one of its own.
+            script.push_str("echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start; ");
+        }
+        if beside.logger {
+            script.push_str(&world.devices());
+        }
+        if let Some(answers) = &beside.answers {
+            world.write("dns/answers", &answers.join("\n"));
+            world.write("dns/resolv.conf", "nameserver 203.0.113.53\n");
+            // Its capabilities over this network are those of this shell, which nothing that comes later has: port 53.
+            script.push_str(
+                "mount --bind \"$DNS/resolv.conf\" /etc/resolv.conf; \
+                 \"$TEST_DNS\" 203.0.113.53:53 \"$DNS\" & \
+                 while [ ! -e \"$DNS/asked\" ]; do sleep 0.01; done; ",
+            );
+        }
+        if let Some(size) = beside.disk {
+            fs::create_dir_all(world.state()).expect("a folder in our folder");
+            let uid = rustix::process::getuid().as_raw();
+            script.push_str(&format!(
+                "mount -t tmpfs -o size={size}m,mode=700,uid={uid} state \"$STATE\"; "
+            ));
+        }
         let mut command = world.command("unshare");
         command
+            .env("HOSTS", hosts)
+            .env("STATE", world.state())
+            .env("PASSWD", world.path("passwd"))
+            .env("DNS", world.path("dns"))
+            .env("TEST_DNS", world.program("test-dns"))
             .args(["--user", "--map-current-user", "--keep-caps"])
             .args(["--mount", "--net", "--", "sh", "-c"])
-            // AnyIP: the addresses are local without being assigned, so the guard against a machine's own
-            // addresses does not take them for such.
-            .arg(
-                "mount --bind \"$1\" /etc/hosts && ip link set lo up \
-                 && ip route add local 203.0.113.0/24 dev lo && echo ready && exec cat",
-            )
-            .arg("sh")
-            .arg(hosts);
+            .arg(script + "echo ready; while read -r line; do if eval \"$line\" >&2; then echo done; else echo failed; fi; done");
         let mut holder = Talk::start(&mut command);
         let said = holder.line(SOON);
         assert_eq!(
@@ -121,8 +167,24 @@ impl World {
             "no private network: {}",
             holder.stderr()
         );
-        world.network = Some(holder);
+        world.network = Some(Mutex::new(holder));
         world
+    }
+
+    /// /etc/passwd with whoever runs the tests as somebody who may log in, at home in this world.
+    fn accounts(&self) -> String {
+        format!(
+            "root:x:0:0:root:/root:/bin/sh\n{}:x:{}:{}::{}:/bin/sh\n",
+            self.user(),
+            rustix::process::getuid().as_raw(),
+            rustix::process::getgid().as_raw(),
+            self.home().display()
+        )
+    }
+
+    /// The name of whoever runs the tests.
+    pub fn user(&self) -> String {
+        std::env::var("USER").unwrap_or_else(|_| "srt-test".to_owned())
     }
 
     /// Adds a variable to the environment of every command.
@@ -189,7 +251,7 @@ impl World {
     /// The variables of every command: what a host passes, and the private socket.
     pub fn environment(&self) -> Vec<(String, String)> {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
-        let user = std::env::var("USER").unwrap_or_else(|_| "srt-test".to_owned());
+        let user = self.user();
         let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned());
         let mut variables = vec![
             ("HOME".to_owned(), text(self.home())),
@@ -226,7 +288,10 @@ impl World {
         };
         let mut command = self.command("nsenter");
         command
-            .arg(format!("--target={}", network.pid()))
+            .arg(format!(
+                "--target={}",
+                network.lock().expect("no test panics holding it").pid()
+            ))
             .args(["--user", "--preserve-credentials", "--mount", "--net"])
             // Entering the mounts leaves the working directory behind.
             .args(["--", "sh", "-c", "cd \"$1\" && shift && exec \"$@\"", "sh"])
@@ -256,6 +321,16 @@ impl World {
     /// When it does not, with its log and what `srtctl doctor` finds.
     #[track_caller]
     pub fn start_daemon(&self) {
+        self.start_daemon_with(&[]);
+    }
+
+    /// As [`World::start_daemon`], with arguments.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    #[track_caller]
+    pub fn start_daemon_with(&self, arguments: &[&str]) {
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -263,6 +338,7 @@ impl World {
             .expect("a file in our folder");
         let child = self
             .bare(self.program("srtd"))
+            .args(arguments)
             .env(
                 "RUST_LOG",
                 std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()),
@@ -336,7 +412,12 @@ impl World {
 
     /// The processes of this world that run a program.
     pub fn running(&self, program: &str) -> Vec<Process> {
-        let exe = self.program(program);
+        self.running_at(&format!("bin/{program}"))
+    }
+
+    /// The processes of this world whose executable is a file of its folder.
+    pub fn running_at(&self, relative: &str) -> Vec<Process> {
+        let exe = self.path(relative);
         let mut found = self.processes();
         found.retain(|process| process.exe == exe);
         found
@@ -363,24 +444,36 @@ impl Drop for World {
             eprintln!("--- the daemon's log, its end:\n{}", last.join("\n"));
             eprintln!("{}", self.doctor());
         }
-        // Daemons first, in the orderly way, so that they take their launches with them; then what is left.
-        for daemon in self.running("srtd") {
-            process::signal(daemon.pid, Signal::TERM);
-        }
         let mut child = match self.daemon.get_mut() {
             Ok(daemon) => daemon.take(),
             Err(poisoned) => poisoned.into_inner().take(),
         };
         let start = std::time::Instant::now();
+        let mut asked = Vec::new();
         while start.elapsed() < Duration::from_secs(10) {
             if let Some(daemon) = &mut child {
                 let _ = daemon.try_wait();
             }
-            // Without a daemon, nobody is left who would end the rest.
-            if self.running("srtd").is_empty() {
+            // Daemons first, in the orderly way, so that they take their launches with them; then what is left. A shim that
+            // lost its daemon may have started another one meanwhile.
+            let daemons = self.running("srtd");
+            if daemons.is_empty() {
                 break;
             }
+            for daemon in daemons {
+                if !asked.contains(&daemon.pid) {
+                    process::signal(daemon.pid, Signal::TERM);
+                    asked.push(daemon.pid);
+                }
+            }
             std::thread::sleep(Duration::from_millis(10));
+        }
+        if !self.running("srtd").is_empty() {
+            eprintln!(
+                "a daemon did not end in 10 s after SIGTERM (asked: {asked:?}): {:#?}; its log:\n{}",
+                self.processes(),
+                self.log()
+            );
         }
         for left in self.processes() {
             process::signal(left.pid, Signal::KILL);
@@ -389,39 +482,4 @@ impl Drop for World {
             let _ = daemon.wait();
         }
     }
-}
-
-/// Where a program was built: `SRT_BIN_DIR`, or beside the test programs' folder.
-fn built(program: &str) -> PathBuf {
-    if let Some(folder) = std::env::var_os("SRT_BIN_DIR") {
-        return Path::new(&folder).join(program);
-    }
-    let test = std::env::current_exe().unwrap_or_default();
-    // target/debug/deps/NAME-HASH
-    test.parent()
-        .and_then(Path::parent)
-        .unwrap_or(Path::new(""))
-        .join(program)
-}
-
-/// Where the pinned real servers are installed.
-///
-/// # Panics
-///
-/// When they are not.
-pub fn servers() -> PathBuf {
-    let folder = match std::env::var_os("SRT_SERVERS_DIR") {
-        Some(folder) => PathBuf::from(folder),
-        None => built("x")
-            .parent()
-            .and_then(Path::parent)
-            .unwrap_or(Path::new(""))
-            .join("test-servers"),
-    };
-    assert!(
-        folder.is_dir(),
-        "the real servers are not installed in {}\nhint: scripts/servers, or make test",
-        folder.display()
-    );
-    folder
 }

@@ -307,6 +307,42 @@ fn doctor_finds_this_machine_fit() {
     }
 }
 
+/// In a user namespace that may have none of one kind of namespace, as the kernel counts them: what a machine says that was
+/// set up so.
+#[test]
+fn a_machine_that_lacks_a_namespace_is_told_which_and_runs_nothing() {
+    for kind in ["user", "net", "pid", "mnt", "ipc", "uts"] {
+        let world = World::new();
+        let key = format!("user.max_{kind}_namespaces");
+        let within = |program: &str, arguments: &[&str]| {
+            let limit = format!("/proc/sys/{}", key.replace('.', "/"));
+            let mut command = world.command("unshare");
+            command
+                .args(["--user", "--map-current-user", "--keep-caps", "--"])
+                .args(["sh", "-c", "echo 0 > \"$1\" && shift && exec \"$@\"", "sh"])
+                .args([limit.as_str(), "setpriv", "--inh-caps=-all"])
+                .args(["--ambient-caps=-all", "--bounding-set=-all", "--"])
+                .arg(world.program(program))
+                .args(arguments);
+            command.output().unwrap()
+        };
+        let doctor = within("srtctl", &["doctor"]);
+        let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+        assert_eq!(doctor.status.code(), Some(1), "{kind}: {said}");
+        let wanted = format!("{key} is 0\nhint: sudo sysctl -w {key}=15000\n");
+        assert!(said.contains(&wanted), "{kind}: {said}");
+        // The daemon is started there, too.
+        let run = within("srt", &["--name", "s", "--", "echo", "ran"]);
+        let said = fails(&run, 7);
+        assert!(said.contains("doctor\" names the limit"), "{kind}: {said}");
+        assert!(run.stdout.is_empty(), "{kind}");
+        let audit = within("srtctl", &["audit"]);
+        let audit = String::from_utf8_lossy(&audit.stdout).into_owned();
+        assert!(audit.contains("namespace"), "{kind}: {audit}");
+        within("srtctl", &["daemon", "stop"]);
+    }
+}
+
 #[test]
 fn the_daemon_is_asked_started_and_stopped() {
     let world = World::new();
@@ -327,6 +363,32 @@ fn the_daemon_is_asked_started_and_stopped() {
     until("the daemon to end", SOON, || {
         (!process::lives(daemon) && !world.socket().exists()).then_some(())
     });
+}
+
+/// Editors built on Chromium have the kernel kill their children first; the daemon is not one host's alone.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_daemon_is_no_more_ready_to_be_killed_than_it_must_be() {
+    let world = World::new();
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    let own: i32 = own.trim().parse().unwrap();
+    let raised = (own + 300).min(1000);
+    let output = world
+        .command("sh")
+        .args(["-c", "echo \"$1\" > /proc/self/oom_score_adj && cat /proc/self/oom_score_adj && shift && exec \"$@\"", "sh"])
+        .arg(raised.to_string())
+        .arg(world.program("srt"))
+        .args(["--name", "s", "--", "true"])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("{raised}\n"),
+        "{output:?}"
+    );
+    let daemon = format!("/proc/{}/oom_score_adj", world.daemon_pid());
+    let daemon = std::fs::read_to_string(daemon).unwrap();
+    assert!(daemon.trim().parse::<i32>().unwrap() <= own, "{daemon}");
 }
 
 #[test]
@@ -354,10 +416,13 @@ fn an_orderly_end_takes_everything_along() {
     let mut talk = Talk::start(&mut world.srt(&["--name", "cat", "--", "cat"]));
     talk.send("x");
     talk.line(SOON).unwrap();
-    let stub = world.path("work/.env");
+    let denied = world.path("work/.env");
     assert_eq!(world.launches().len(), 2);
     assert!(!process::mounts(world.mark()).is_empty());
-    assert!(stub.exists(), "it holds the place of a denied path");
+    assert!(
+        !denied.exists(),
+        "what is denied is held without anything on the disk"
+    );
     assert!(!world.sockets().is_empty());
     world.stop_daemon();
     talk.wait(SOON);
@@ -366,7 +431,7 @@ fn an_orderly_end_takes_everything_along() {
     });
     assert_eq!(world.traces(), Vec::<String>::new());
     assert_eq!(world.sockets(), Vec::<String>::new());
-    assert!(!stub.exists(), "{} is left", stub.display());
+    assert!(!denied.exists());
 }
 
 #[test]

@@ -38,6 +38,44 @@ fn the_exit_status_is_the_servers() {
     }
 }
 
+/// As a host may be started: by nohup(1), by a shell's `&`, by a program that does not wait for its children.
+#[test]
+fn signals_that_a_host_ignores_are_neither_the_servers_nor_the_daemons() {
+    const IGNORE_ALL: &str = "import os, signal, sys\nfor number in range(1, 65):\n  try: signal.signal(number, signal.SIG_IGN)\n  \
+                              except (OSError, ValueError): pass\nos.execv(sys.argv[1], sys.argv[1:])";
+    // The daemon inherits them, too.
+    let world = World::new();
+    let ignoring = |program: &str, arguments: &[&str]| {
+        let mut command = world.command("python3");
+        command.args(["-c", IGNORE_ALL]).arg(world.program(program));
+        command.args(arguments).stdin(Stdio::null());
+        command.output().unwrap()
+    };
+    let bare = world
+        .command("python3")
+        .args(["-c", IGNORE_ALL, "/bin/grep", "SigIgn", "/proc/self/status"])
+        .output()
+        .unwrap();
+    assert!(!String::from_utf8_lossy(&bare.stdout).contains("00000000\n"));
+
+    let script = "grep SigIgn /proc/self/status; (exit 3) & wait $!; echo $?; exit 5";
+    for mode in ["--no-direct", "--direct"] {
+        let output = ignoring("srt", &[mode, "--name", "s", "--", "sh", "-c", script]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(
+            (text.as_ref(), output.status.code()),
+            ("SigIgn:\t0000000000000000\n3\n", Some(5)),
+            "{mode}: {output:?}"
+        );
+        world.until_audited("exit", "exited with status 5");
+    }
+    let doctor = ignoring("srtctl", &["doctor"]);
+    assert!(
+        String::from_utf8_lossy(&doctor.stdout).contains("bubblewrap"),
+        "{doctor:?}"
+    );
+}
+
 #[test]
 fn a_command_that_is_not_there_is_said_to_be_missing() {
     let world = World::start();

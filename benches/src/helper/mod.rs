@@ -1,11 +1,14 @@
 //! The programs that are run bare and sandboxed, each a mode of this binary.
 
 mod client;
+mod mcp;
 mod stdio;
+
+use std::path::Path;
 
 use anyhow::bail;
 
-pub(crate) use client::{Job, Outcome, Task};
+pub(crate) use client::{Job, Outcome, Task, Way};
 
 /// Runs the helper that `arguments` name.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
@@ -15,6 +18,9 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         ["echo"] => stdio::echo(),
         ["sink", bytes] => stdio::sink(bytes.parse()?),
         ["source", lines] => stdio::source(lines.parse()?),
+        ["mcp"] => mcp::stdio(),
+        ["mcp-listen", socket] => mcp::listen(Path::new(socket)),
+        ["relay", socket] => mcp::relay(Path::new(socket)),
         ["client", job] => client::run(&Job::parse(job)?),
         other => bail!("no helper takes {other:?}"),
     }

@@ -2,7 +2,7 @@
 
 use crate::connect::Connection;
 use crate::errors::Failure;
-use crate::shim::args::valid_name;
+use crate::shim::args::{valid_name, valid_profile};
 use srt_proto::exit;
 use srt_proto::v1::servers_client::ServersClient;
 use srt_proto::v1::{AddRequest, EnvVar};
@@ -19,6 +19,9 @@ pub(super) struct Args {
     /// The settings file with its policy [default: found by srtd's rules]
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
+    /// Take NAME's settings files where there are such [default: SRT_ENV of the host that attaches]
+    #[arg(long, value_name = "NAME", value_parser = valid_profile)]
+    profile: Option<String>,
     /// Let it see a variable; without a value, with that of whoever attaches (repeatable)
     #[arg(long, value_name = "NAME[=VALUE]", value_parser = variable)]
     env: Vec<(String, Option<String>)>,
@@ -38,6 +41,7 @@ pub(super) async fn run(connection: &Connection, args: Args) -> Result<i32, Fail
             .into_iter()
             .map(|(name, value)| EnvVar { name, value })
             .collect(),
+        profile: args.profile.unwrap_or_default(),
     };
     ServersClient::new(connection.channel.clone())
         .add(request)

@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args) -> Result<i32, Failure> {
     Ok(code)
 }
 
-/// Runs srtd, which knows policy and sandboxes, and returns its answer with its exit status.
+/// Runs srtd, which knows policy and sandboxes, with our own stdin, and returns its answer with its exit status.
 pub(super) fn ask_srtd(words: &[OsString]) -> Result<(Value, i32), Failure> {
     let program = programs::srtd().map_err(|failure| Failure {
         code: exit::ERROR,
@@ -52,7 +52,7 @@ pub(super) fn ask_srtd(words: &[OsString]) -> Result<(Value, i32), Failure> {
     })?;
     let output = Command::new(&program)
         .args(words)
-        .stdin(Stdio::null())
+        .stdin(Stdio::inherit())
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| {

@@ -1,6 +1,6 @@
 //! `srtctl list` and `srtctl status`.
 
-use super::output;
+use super::{detail, output};
 use crate::connect::Connection;
 use crate::errors::Failure;
 use crate::table::{self, Cell, Table};
@@ -16,27 +16,32 @@ use std::path::Path;
 pub(super) struct Args {
     /// Only these servers
     names: Vec<String>,
-    /// Print a JSON array; `pid` and `last_exit` are null where there is none
+    /// Print a JSON array; `pid`, `last_exit` and `next_retry` are null where there is none
     #[arg(long)]
     json: bool,
 }
 
 /// Whatever their state, 0.
 pub(super) async fn list(connection: &Connection, args: Args) -> Result<i32, Failure> {
-    print(connection, args).await.map(|_| 0)
+    print(connection, args, render).await.map(|_| 0)
 }
 
-/// 3 when a server that was named is not running.
+/// A table, or all there is to know of servers that are named; then 3 when one is not running.
 pub(super) async fn status(connection: &Connection, args: Args) -> Result<i32, Failure> {
     let named = !args.names.is_empty();
-    let servers = print(connection, args).await?;
+    let shown = if named { detail::render } else { render };
+    let servers = print(connection, args, shown).await?;
     if named && servers.iter().any(|server| server.state != "running") {
         return Ok(exit::NOT_RUNNING);
     }
     Ok(0)
 }
 
-async fn print(connection: &Connection, args: Args) -> Result<Vec<Server>, Failure> {
+async fn print(
+    connection: &Connection,
+    args: Args,
+    render: fn(&[Server], Option<&Path>, Timestamp) -> String,
+) -> Result<Vec<Server>, Failure> {
     let request = ListRequest { names: args.names };
     let mut client = ServersClient::new(connection.channel.clone());
     let servers = client.list(request).await?.into_inner().servers;
@@ -68,11 +73,26 @@ fn json(server: &Server) -> Value {
             "signal": last.signal,
             "reason": last.reason,
             "at": last.at,
+            "kind": last.kind,
         })),
+        "next_retry": (!server.next_retry.is_empty()).then_some(&server.next_retry),
+        "restart": server.restart,
+        "ready": server.ready,
+        "warm": server.warm,
         "registered": server.registered,
+        "enabled": server.enabled,
         "command": server.command,
         "cwd": server.cwd,
         "reason": server.reason,
+        "policy_trouble": server.policy_trouble,
+        "next_start": server.next_start,
+        "attached": server.attached.iter().map(|session| json!({
+            "session": session.session,
+            "launch": session.launch,
+            "age_seconds": session.age_seconds,
+            "client_pid": (session.client_pid != 0).then_some(session.client_pid),
+            "mode": session.mode,
+        })).collect::<Value>(),
     })
 }
 
@@ -83,6 +103,8 @@ pub(super) fn policy_json(policy: Option<&PolicyRef>) -> Value {
         "source": policy.source,
         "digest": policy.digest,
         "generation": policy.generation,
+        "files": policy.files,
+        "profile": (!policy.profile.is_empty()).then_some(policy.profile),
     })
 }
 
@@ -90,6 +112,7 @@ fn render(servers: &[Server], home: Option<&Path>, now: Timestamp) -> String {
     let mut table = Table::new([
         "NAME",
         "STATE",
+        "ENABLED",
         "PID",
         "SESSIONS",
         "RESTARTS",
@@ -97,7 +120,9 @@ fn render(servers: &[Server], home: Option<&Path>, now: Timestamp) -> String {
         "MEM",
         "POLICY",
         "LAST-EXIT",
-    ]);
+    ])
+    // "status NAME" has them all.
+    .sparing(&["POLICY", "ENABLED", "UPTIME", "RESTARTS"]);
     for server in servers {
         let running = server.pid != 0;
         let or_dash = |text: String| if running { text } else { "-".to_owned() };
@@ -106,6 +131,7 @@ fn render(servers: &[Server], home: Option<&Path>, now: Timestamp) -> String {
         table.row([
             (&server.name).into(),
             state(&server.state),
+            enabled(server).into(),
             or_dash(server.pid.to_string()).into(),
             server.sessions.to_string().into(),
             server.restarts.to_string().into(),
@@ -117,17 +143,46 @@ fn render(servers: &[Server], home: Option<&Path>, now: Timestamp) -> String {
         ]);
     }
     let mut text = table.render();
-    for server in servers.iter().filter(|server| !server.reason.is_empty()) {
-        text.push_str(&table::clean(&format!(
-            "{}: {}",
-            server.name, server.reason
-        )));
-        text.push('\n');
+    for server in servers {
+        let mut tell = |what: &str| {
+            for line in what.lines() {
+                text.push_str(&table::clean(&format!("{}: {line}", server.name)));
+                text.push('\n');
+            }
+        };
+        tell(&server.reason);
+        if server
+            .attached
+            .iter()
+            .any(|session| session.mode == "direct")
+        {
+            tell("in direct mode: it has its host's own descriptors, and ends with them");
+        }
+        if !server.policy_trouble.is_empty() {
+            tell("its changed settings cannot be used, those from before stay in force:");
+            tell(&server.policy_trouble);
+        }
+        if !server.next_start.is_empty() {
+            tell(&format!(
+                "changed, and taken over at the next start: {}",
+                server.next_start.join(", ")
+            ));
+        }
     }
     text
 }
 
-fn state(state: &str) -> Cell {
+/// Whether it starts with the daemon; one that is not registered cannot.
+fn enabled(server: &Server) -> &'static str {
+    match (server.registered, server.enabled) {
+        (_, true) => "yes",
+        (true, false) => "no",
+        (false, false) => "-",
+    }
+}
+
+/// A state in its colour.
+pub(super) fn state(state: &str) -> Cell {
     let style = match state {
         "running" => terminal::GOOD,
         "failed" => terminal::BAD,
@@ -137,7 +192,7 @@ fn state(state: &str) -> Cell {
     Cell::styled(state, style)
 }
 
-fn last_exit(last: &LastExit, now: Timestamp) -> String {
+pub(super) fn last_exit(last: &LastExit, now: Timestamp) -> String {
     let what = match last.reason.as_str() {
         "" if last.signal != 0 => format!("killed by signal {}", last.signal),
         "" => format!("exited with status {}", last.code),
@@ -153,7 +208,7 @@ fn last_exit(last: &LastExit, now: Timestamp) -> String {
 }
 
 /// A path below the reader's home, with a tilde.
-fn short(source: &str, home: Option<&Path>) -> String {
+pub(super) fn short(source: &str, home: Option<&Path>) -> String {
     let below = home.and_then(|home| Path::new(source).strip_prefix(home).ok());
     match below {
         Some(rest) if rest != Path::new("") => format!("~/{}", rest.display()),
@@ -170,6 +225,7 @@ mod tests {
             source: source.into(),
             digest: "ab".into(),
             generation: 2,
+            ..PolicyRef::default()
         };
         [
             Server {
@@ -177,6 +233,7 @@ mod tests {
                 state: "running".into(),
                 pid: 4711,
                 sessions: 1,
+                enabled: true,
                 uptime_seconds: 192.4,
                 memory_bytes: 12_897_485,
                 policy: Some(policy("/home/u/.srt-settings.json")),
@@ -195,6 +252,8 @@ mod tests {
                     ..LastExit::default()
                 }),
                 reason: "gave up after 5 restarts".into(),
+                policy_trouble: "/s.json:1:1: error: it is no JSON".into(),
+                next_start: vec!["filesystem.allowWrite".into()],
                 ..Server::default()
             },
         ]
@@ -205,10 +264,13 @@ mod tests {
         let now = "2026-11-20T14:04:09Z".parse().unwrap();
         assert_eq!(
             render(&servers(), Some(Path::new("/home/u")), now),
-            "NAME   STATE    PID   SESSIONS  RESTARTS  UPTIME  MEM       POLICY                LAST-EXIT\n\
-             files  running  4711  1         0         3m12s   12.3 MiB  ~/.srt-settings.json  -\n\
-             git    failed   -     0         5         -       -         built-in              exited with status 3, 2h4m ago\n\
-             git: gave up after 5 restarts\n"
+            "NAME   STATE    ENABLED  PID   SESSIONS  RESTARTS  UPTIME  MEM       POLICY                LAST-EXIT\n\
+             files  running  yes      4711  1         0         3m12s   12.3 MiB  ~/.srt-settings.json  -\n\
+             git    failed   -        -     0         5         -       -         built-in              exited with status 3, 2h4m ago\n\
+             git: gave up after 5 restarts\n\
+             git: its changed settings cannot be used, those from before stay in force:\n\
+             git: /s.json:1:1: error: it is no JSON\n\
+             git: changed, and taken over at the next start: filesystem.allowWrite\n"
         );
     }
 
@@ -223,7 +285,7 @@ mod tests {
         assert_eq!(git["command"], json!([]));
         assert_eq!(
             files["policy"],
-            json!({"source": "/home/u/.srt-settings.json", "digest": "ab", "generation": 2})
+            json!({"source": "/home/u/.srt-settings.json", "digest": "ab", "generation": 2, "files": [], "profile": null})
         );
         assert_eq!(json(&Server::default())["policy"]["source"], "");
     }

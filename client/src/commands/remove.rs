@@ -9,11 +9,17 @@ use srt_proto::v1::servers_client::ServersClient;
 pub(super) struct Args {
     /// The server
     name: String,
+    /// Throw away what it changed of overlaid folders and nobody applied
+    #[arg(long)]
+    force: bool,
 }
 
 pub(super) async fn run(connection: &Connection, args: Args) -> Result<i32, Failure> {
     ServersClient::new(connection.channel.clone())
-        .remove(RemoveRequest { name: args.name })
+        .remove(RemoveRequest {
+            name: args.name,
+            force: args.force,
+        })
         .await?;
     Ok(0)
 }

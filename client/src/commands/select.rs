@@ -17,11 +17,22 @@ pub(super) struct Args {
     #[arg(long)]
     all: bool,
     /// How long to wait for the result; afterwards exits 124
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT)]
     timeout: u32,
 }
 
+/// How long to wait unless --timeout says otherwise, in seconds.
+const TIMEOUT: u32 = 30;
+
 impl Args {
+    pub(super) fn of(names: Vec<String>) -> Self {
+        Self {
+            names,
+            all: false,
+            timeout: TIMEOUT,
+        }
+    }
+
     /// With our environment: a start, and a restart of what does not run, launch with the caller's.
     fn request(&self, launches: bool) -> SelectRequest {
         SelectRequest {
@@ -65,22 +76,33 @@ async fn finish(
         );
         return Err(failure.hint("it may still succeed: srtctl status"));
     };
+    Ok(results(answer?.into_inner()))
+}
+
+/// As [`finish`], of an answer that is there.
+pub(super) fn results(answer: SelectResponse) -> i32 {
     let mut code = 0;
-    for result in answer?.into_inner().results {
+    for result in answer.results {
         if result.error.is_empty() && result.exit_code == 0 {
             continue;
         }
-        let own = if result.exit_code == 0 {
-            exit::ERROR
-        } else {
-            result.exit_code
-        };
-        let mut failure = Failure::from_text(own, &result.error);
-        if !failure.message.contains(&result.name) {
-            failure.message = format!("{}: {}", result.name, failure.message);
-        }
-        failure.report("");
+        let own = report(&result.name, &result.error, result.exit_code);
         code = if code == 0 { own } else { code };
     }
-    Ok(code)
+    code
+}
+
+/// Reports why a request failed for one server, and gives the exit status.
+pub(super) fn report(name: &str, error: &str, exit_code: i32) -> i32 {
+    let own = if exit_code == 0 {
+        exit::ERROR
+    } else {
+        exit_code
+    };
+    let mut failure = Failure::from_text(own, error);
+    if !failure.message.contains(name) {
+        failure.message = format!("{name}: {}", failure.message);
+    }
+    failure.report("");
+    own
 }

@@ -3,10 +3,10 @@
 use super::{list, output};
 use crate::connect::Connection;
 use crate::errors::Failure;
-use crate::table::Table;
+use crate::table::{Table, clean};
 use serde_json::{Value, json};
 use srt_proto::v1::servers_client::ServersClient;
-use srt_proto::v1::{PolicyLine, ShowPolicyRequest, ShowPolicyResponse};
+use srt_proto::v1::{PolicyLine, PolicyRef, ShowPolicyRequest, ShowPolicyResponse};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -57,12 +57,26 @@ fn render(shown: &ShowPolicyResponse) -> String {
             policy.source, policy.generation
         ));
         text.push('\n');
+        text.push_str(&together(policy));
     }
     let mut table = Table::new(["KEY", "VALUE", "FROM"]);
     for line in &shown.lines {
         table.row([(&line.key).into(), (&line.value).into(), from(line).into()]);
     }
     text + &table.render()
+}
+
+/// What counts beside the file that opens things, where something does.
+fn together(policy: &PolicyRef) -> String {
+    let mut text = String::new();
+    if policy.files.len() > 1 {
+        let files: Vec<_> = policy.files.iter().map(|file| clean(file)).collect();
+        text.push_str(&format!("from {}\n", files.join(", ")));
+    }
+    if !policy.profile.is_empty() {
+        text.push_str(&format!("profile {}\n", clean(&policy.profile)));
+    }
+    text
 }
 
 fn from(line: &PolicyLine) -> String {
@@ -79,6 +93,27 @@ fn from(line: &PolicyLine) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_count_together_are_named() {
+        let mut policy = PolicyRef {
+            source: "/s.json".into(),
+            generation: 3,
+            files: vec!["/s.json".into()],
+            ..PolicyRef::default()
+        };
+        let shown = |policy: &PolicyRef| {
+            render(&ShowPolicyResponse {
+                policy: Some(policy.clone()),
+                ..ShowPolicyResponse::default()
+            })
+        };
+        assert!(shown(&policy).starts_with("/s.json (generation 3)\nKEY"));
+        policy.files.insert(0, "@fetch".into());
+        policy.profile = "dev".into();
+        let head = "/s.json (generation 3)\nfrom @fetch, /s.json\nprofile dev\nKEY";
+        assert!(shown(&policy).starts_with(head), "{}", shown(&policy));
+    }
 
     #[test]
     fn each_line_says_where_it_comes_from() {

@@ -3,6 +3,7 @@
 use super::name;
 use crate::programs;
 use clap::Parser;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 /// Runs an MCP server in a sandbox of the daemon srtd, and carries its stdin, stdout and stderr.
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 /// Put it in front of a server's command in .mcp.json:
 ///     srt npx -y @modelcontextprotocol/server-filesystem /project
 /// A server registered with `srtctl add NAME` is attached to with `srt --name NAME`.
+/// From a terminal, any program: srt bash
 ///
 /// The exit status is the server's (128+N for a signal), or ours: 2 usage, 4 unknown name,
 /// 5 daemon unreachable, 6 policy invalid, 7 denied, 126 command not executable, 127 command not found.
@@ -25,6 +27,9 @@ struct Raw {
     /// The settings file with this server's policy [default: found by srtd's rules]
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
+    /// Take NAME's settings files where there are such (policy.NAME.json for policy.json) [default: SRT_ENV]
+    #[arg(long, value_name = "NAME", value_parser = valid_profile)]
+    profile: Option<String>,
     /// Let the server see this variable of our environment (repeatable)
     #[arg(long, value_name = "NAME", value_parser = valid_variable)]
     env: Vec<String>,
@@ -34,6 +39,12 @@ struct Raw {
     /// Say on stderr what happens
     #[arg(long)]
     debug: bool,
+    /// Hand our stdin, stdout and stderr to the command [default: where stdin is a terminal]
+    #[arg(long, overrides_with = "no_direct")]
+    direct: bool,
+    /// Carry its bytes instead, as for a host
+    #[arg(long, overrides_with = "direct")]
+    no_direct: bool,
     /// Run a shell string, as /bin/sh -c does
     #[arg(short = 'c', value_name = "SHELL STRING", allow_hyphen_values = true)]
     shell: Option<String>,
@@ -53,12 +64,16 @@ pub struct Args {
     pub command: Vec<String>,
     /// Absolute.
     pub settings: Option<PathBuf>,
+    /// Whose settings files stand in the place of others.
+    pub profile: Option<String>,
     /// Names of variables to let through.
     pub env: Vec<String>,
     /// As given; `None` for our own.
     pub cwd: Option<PathBuf>,
     /// Notices on stderr.
     pub debug: bool,
+    /// Whether our descriptors are to be handed over; `None`: where stdin is a terminal.
+    pub direct: Option<bool>,
 }
 
 impl Args {
@@ -68,6 +83,13 @@ impl Args {
             Ok(args) => args,
             Err(error) => error.exit(),
         }
+    }
+
+    /// Whether our descriptors are handed over in place of their bytes.
+    pub(crate) fn is_direct(&self) -> bool {
+        // A program has no terminal in a sandbox of macOS yet.
+        let by_itself = || cfg!(target_os = "linux") && std::io::stdin().is_terminal();
+        self.direct.unwrap_or_else(by_itself)
     }
 
     /// `executable` tells whether a word names a program.
@@ -110,9 +132,11 @@ impl Args {
             name_given,
             command,
             settings: raw.settings.map(absolute),
+            profile: raw.profile,
             env: raw.env,
             cwd: raw.cwd.map(absolute),
             debug: raw.debug,
+            direct: (raw.direct || raw.no_direct).then_some(raw.direct),
         })
     }
 }
@@ -143,6 +167,16 @@ pub(crate) fn valid_name(text: &str) -> Result<String, String> {
         "a name has 1 to {} of A-Z a-z 0-9 . _ - and starts with neither . nor -",
         name::LONGEST
     ))
+}
+
+/// For clap: a profile's name that the daemon would accept.
+pub(crate) fn valid_profile(text: &str) -> Result<String, String> {
+    let fits = (1..=32).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| "a profile's name has 1 to 32 of A-Z a-z 0-9 _ -".to_owned())
 }
 
 fn valid_variable(text: &str) -> Result<String, String> {
@@ -220,6 +254,20 @@ mod tests {
     }
 
     #[test]
+    fn the_last_word_about_direct_mode_counts() {
+        for (words, direct) in [
+            (&["cat"][..], None),
+            (&["--direct", "cat"], Some(true)),
+            (&["--no-direct", "cat"], Some(false)),
+            (&["--direct", "--no-direct", "cat"], Some(false)),
+            (&["--no-direct", "--direct", "cat"], Some(true)),
+            (&["cat", "--direct"], None),
+        ] {
+            assert_eq!(parse(words).unwrap().direct, direct, "{words:?}");
+        }
+    }
+
+    #[test]
     fn shell_strings() {
         let sh = ["/bin/sh", "-c", "exec npx -y pkg | tee /x"];
         check(&["-c", "exec npx -y pkg | tee /x"], "pkg", &sh);
@@ -249,6 +297,8 @@ mod tests {
             &["--name", "", "cat"],
             &["--name"],
             &["--env", "A=b", "cat"],
+            &["--profile", "a.b", "cat"],
+            &["--profile", "", "cat"],
             &["--env", "", "cat"],
             &[""],
             &["-c"],

@@ -1,39 +1,35 @@
-//! The shim: opens a session for the command in its arguments, relays bytes until the server ends, and ends as it did.
+//! The shim: opens a session for the command in its arguments and holds the host's conversation, whichever launches and
+//! daemons serve it, until it ends.
 
 pub mod answer;
 pub mod args;
+mod attach;
+mod conversation;
 pub mod name;
 mod relay;
 mod signals;
-mod stdio;
+pub(crate) mod stdio;
 mod words;
 
+use std::os::unix::fs::MetadataExt as _;
+
 use crate::errors::Failure;
-use crate::{connect::Connection, start};
+use crate::start;
 use args::Args;
+use attach::{Attached, Door};
 use signals::Attachment;
 use srt_proto::exit;
 use srt_proto::socket::Environment;
-use srt_proto::v1::sessions_client::SessionsClient;
-use srt_proto::v1::{AttachRequest, AttachResponse, Open, Opened, attach_request, attach_response};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
-use tonic::transport::Channel;
-
-/// Chunks of stdin that wait for the daemon at most. With the HTTP/2 window this bounds the shim's memory.
-const QUEUE: usize = 4;
-/// The largest message taken from the daemon: chunks are a sixteenth of it.
-const LARGEST_MESSAGE: usize = 1024 * 1024;
+use srt_proto::v1::Open;
 
 /// The process's life, and its exit status.
 pub fn main() -> i32 {
     let args = Args::from_process();
+    if args.is_direct() {
+        return crate::direct::main(&args);
+    }
     let ended = signals::watch().and_then(|attachment| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::new(exit::ERROR, format!("cannot start: {error}")))?;
+        let runtime = crate::runtime::runtime()?;
         runtime.block_on(run(&args, &attachment))
     });
     match ended {
@@ -73,66 +69,26 @@ async fn run(args: &Args, attachment: &Attachment) -> Result<i32, Ended> {
     };
     let mut connection = start::connect_or_start(&environment).await?;
     notice(&format!("connected to {}", connection.socket.display()));
-    let session = match Session::open(&connection, open.clone()).await {
+    let attached = match Attached::open(&connection, open.clone()).await {
         Err(failure) if failure.code == exit::UNREACHABLE => {
             // It was on its way out, and nothing of the host's was sent: the next daemon may have it.
             notice(&format!("{}; trying again", failure.message));
             connection = start::connect_or_start(&environment).await?;
-            Session::open(&connection, open).await?
+            Attached::open(&connection, open.clone()).await?
         }
         opened => opened?,
     };
-    notice(&format!(
-        "server {} opened, launch {}",
-        session.opened.name, session.opened.launch
-    ));
-    attachment.set(connection.socket, session.opened.attachment.clone());
-    relay::relay(session.requests, session.responses, args.debug)
-        .await
-        .map_err(Ended::Open)
+    let door = Door {
+        environment,
+        open,
+        signals: attachment.clone(),
+        debug: args.debug,
+    };
+    relay::relay(door, attached).await.map_err(Ended::Open)
 }
 
-/// An open attachment.
-struct Session {
-    opened: Opened,
-    requests: mpsc::Sender<AttachRequest>,
-    responses: Streaming<AttachResponse>,
-}
-
-impl Session {
-    async fn open(connection: &Connection, open: Open) -> Result<Self, Failure> {
-        let (requests, queue) = mpsc::channel(QUEUE);
-        let first = AttachRequest {
-            message: Some(attach_request::Message::Open(open)),
-        };
-        // The queue is empty and its receiver is ours: this cannot fail.
-        let _ = requests.try_send(first);
-        let mut client: SessionsClient<Channel> = SessionsClient::new(connection.channel.clone())
-            .max_decoding_message_size(LARGEST_MESSAGE);
-        let mut responses = client
-            .attach(ReceiverStream::new(queue))
-            .await?
-            .into_inner();
-        match responses
-            .message()
-            .await?
-            .and_then(|response| response.message)
-        {
-            Some(attach_response::Message::Opened(opened)) => Ok(Self {
-                opened,
-                requests,
-                responses,
-            }),
-            _ => Err(Failure::new(
-                exit::ERROR,
-                "the daemon srtd did not open the session as its contract says",
-            )
-            .hint("srt and srtd may be of different versions: srtctl daemon status")),
-        }
-    }
-}
-
-fn open_message(args: &Args) -> Result<Open, Failure> {
+/// What the command line asks the daemon to launch.
+pub(crate) fn open_message(args: &Args) -> Result<Open, Failure> {
     let text = |path: std::path::PathBuf| {
         path.into_os_string()
             .into_string()
@@ -155,6 +111,10 @@ fn open_message(args: &Args) -> Result<Open, Failure> {
             .hint("it may have been removed; pass --cwd DIR")
         })?,
     };
+    // Of the folder that we are in, not of what its name leads to by now.
+    let place = args.cwd.as_deref().unwrap_or(std::path::Path::new("."));
+    let (cwd_device, cwd_inode) =
+        std::fs::metadata(place).map_or((0, 0), |meta| (meta.dev(), meta.ino()));
     Ok(Open {
         name: args.name.clone(),
         command: args.command.clone(),
@@ -165,6 +125,11 @@ fn open_message(args: &Args) -> Result<Open, Failure> {
         debug: args.debug,
         name_given: args.name_given,
         umask: mask(),
+        cwd_device,
+        cwd_inode,
+        token: String::new(),
+        because: String::new(),
+        profile: args.profile.clone().unwrap_or_default(),
     })
 }
 

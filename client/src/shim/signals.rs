@@ -12,7 +12,7 @@ use srt_proto::exit;
 use srt_proto::v1::SignalRequest;
 use srt_proto::v1::sessions_client::SessionsClient;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -26,14 +26,22 @@ const WATCHED: [(SignalKind, i32); 3] = [
     (SignalKind::terminate(), 15),
 ];
 
-/// Which attachment the signals go to, once there is one.
+/// Which attachment the signals go to, while there is one.
 #[derive(Clone, Default)]
-pub(super) struct Attachment(Arc<OnceLock<(PathBuf, String)>>);
+pub(super) struct Attachment(Arc<Mutex<Option<(PathBuf, String)>>>);
 
 impl Attachment {
     pub(super) fn set(&self, socket: PathBuf, id: String) {
-        // Set once in the process's life.
-        let _ = self.0.set((socket, id));
+        *self.lock() = Some((socket, id));
+    }
+
+    /// It is gone.
+    pub(super) fn clear(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(PathBuf, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,15 +89,15 @@ async fn first(signals: Vec<(Signal, i32)>) -> i32 {
 }
 
 async fn deliver(target: &Attachment, signal: i32) {
-    let Some((socket, id)) = target.0.get() else {
-        // Not open yet: dropping the stream is all there is to say.
+    let Some((socket, id)) = target.lock().clone() else {
+        // None is open: dropping the stream is all there is to say.
         return;
     };
-    let Ok(Some(connection)) = connect::connect(socket).await else {
+    let Ok(Some(connection)) = connect::connect(&socket).await else {
         return;
     };
     let request = SignalRequest {
-        attachment: id.clone(),
+        attachment: id,
         signal,
     };
     // A daemon that refuses still sees the stream go.

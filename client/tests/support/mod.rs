@@ -63,12 +63,14 @@ impl Mock {
                 code,
                 signal: 0,
                 reason: format!("exited with status {code}"),
+                again: false,
             })
         };
         let opened = Opened {
             attachment: "mock-attachment".into(),
             launch: "mock-launch".into(),
             name: open.name.clone(),
+            ..Opened::default()
         };
         send(Response::Opened(opened)).await;
         let word = open.command.first().map_or("echo", String::as_str);

@@ -2,18 +2,19 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
-use srt_policy::{Denial, Host, NetworkPolicy, Permit, Target};
+use srt_policy::{Denial, Host, NetworkPolicy, Target};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::flows::Flows;
 use crate::http::Pool;
+use crate::share::Share;
 use crate::synthetic::SyntheticNames;
 use crate::token::Token;
-use crate::{Bounds, Event, FrontEnd, Resolve};
+use crate::told::Told;
+use crate::{Bounds, Event, FrontEnd, Gate, Resolve};
 
 /// The state of one sandbox's egress.
 pub(crate) struct Context {
@@ -22,16 +23,35 @@ pub(crate) struct Context {
     pub(crate) resolver: Arc<dyn Resolve>,
     pub(crate) token: Option<Token>,
     pub(crate) bounds: Bounds,
+    /// Where the sandbox's own proxies listen, as its programs see it.
+    pub(crate) proxies: Vec<SocketAddr>,
     pub(crate) names: SyntheticNames,
+    pub(crate) told: Told,
     pub(crate) pool: Pool,
     pub(crate) connections: Arc<Semaphore>,
+    pub(crate) share: Share,
     pub(crate) lookups: Semaphore,
+    pub(crate) held: Semaphore,
+    #[cfg(target_os = "linux")]
+    pub(crate) datagrams: Arc<Semaphore>,
+    pub(crate) gate: Option<Arc<dyn Gate>>,
+    pub(crate) flows: Arc<Flows>,
     pub(crate) cancel: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) runtime: tokio::runtime::Handle,
 }
 
 impl Context {
+    /// Whether another connection would still be within the sandbox's share of the process's descriptors. Its own bound
+    /// is the semaphore's to keep.
+    pub(crate) fn has_share_left(&self) -> bool {
+        let open = self
+            .bounds
+            .connections
+            .saturating_sub(self.connections.available_permits());
+        open < self.share.connections()
+    }
+
     /// The policy in force now.
     pub(crate) fn policy(&self) -> Arc<NetworkPolicy> {
         Arc::clone(&self.policy.borrow())
@@ -50,8 +70,15 @@ impl Context {
     }
 
     /// Records a refusal, waiting for room: this is the back-pressure on a client that only collects refusals.
-    pub(crate) async fn denied(&self, front_end: FrontEnd, denial: Denial) {
+    ///
+    /// One that no policy gave (no room, no host's name) cites the policy in force.
+    pub(crate) async fn denied(&self, front_end: FrontEnd, mut denial: Denial) {
         tracing::debug!(%front_end, subject = %denial.subject, reason = %denial.reason, "refused");
+        let policy = self.policy();
+        if !policy.records_denials() {
+            return;
+        }
+        denial.generation = denial.generation.or(policy.generation());
         self.record(Event::Denied { front_end, denial }).await;
     }
 
@@ -60,102 +87,21 @@ impl Context {
         let _ = self.events.send(event).await;
     }
 
-    /// Waits until the log has room. Every permitted exchange passes here first, so that what [`Exchange`] leaves
+    /// Waits until the log has room. Every permitted exchange passes here first, so that what an [`Exchange`](crate::flows::Exchange) leaves
     /// behind when it is dropped, where nothing can be awaited, stays bounded by the number of connections: the
     /// channel is fair, so a connection's next exchange queues behind the record of its last.
     pub(crate) async fn room(&self) {
         let _ = self.events.reserve().await;
     }
-}
 
-/// Bytes of one exchange, counted while they pass.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    out: AtomicU64,
-    into: AtomicU64,
-}
-
-impl Counters {
-    /// Counts bytes that left the sandbox.
-    pub(crate) fn add_out(&self, bytes: usize) {
-        self.out.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-    /// Counts bytes that entered it.
-    pub(crate) fn add_in(&self, bytes: usize) {
-        self.into.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-    /// Both, for telling silence from progress.
-    pub(crate) fn sum(&self) -> u64 {
-        self.out
-            .load(Ordering::Relaxed)
-            .wrapping_add(self.into.load(Ordering::Relaxed))
-    }
-}
-
-/// A permitted exchange under way. Dropping it, wherever that happens (a task that ends, fails or is cancelled),
-/// records the flow.
-pub(crate) struct Exchange {
-    context: Arc<Context>,
-    front_end: FrontEnd,
-    permit: Permit,
-    address: SocketAddr,
-    started: Instant,
-    counters: Arc<Counters>,
-    forgotten: bool,
-}
-
-impl Exchange {
-    pub(crate) fn new(
-        context: &Arc<Context>,
-        front_end: FrontEnd,
-        permit: Permit,
-        address: SocketAddr,
-    ) -> Self {
-        Self {
-            context: Arc::clone(context),
-            front_end,
-            permit,
-            address,
-            started: Instant::now(),
-            counters: Arc::default(),
-            forgotten: false,
-        }
-    }
-
-    /// Ends it without a record: not a byte was sent, and the request goes another way.
-    pub(crate) fn forget(mut self) {
-        self.forgotten = true;
-    }
-
-    pub(crate) fn counters(&self) -> &Arc<Counters> {
-        &self.counters
-    }
-
-    pub(crate) fn target(&self) -> &Target {
-        self.permit.target()
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if self.forgotten {
-            return;
-        }
-        let event = Event::Flow {
-            front_end: self.front_end,
-            target: self.permit.target().clone(),
-            address: self.address,
-            rule: self.permit.rule().clone(),
-            bytes_out: self.counters.out.load(Ordering::Relaxed),
-            bytes_in: self.counters.into.load(Ordering::Relaxed),
-            duration: self.started.elapsed(),
-        };
-        if let Err(mpsc::error::TrySendError::Full(event)) = self.context.events.try_send(event) {
-            let events = self.context.events.clone();
+    /// Records an event from where nothing can be awaited.
+    pub(crate) fn record_now(&self, event: Event) {
+        if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
+            let events = self.events.clone();
             let send = async move {
                 let _ = events.send(event).await;
             };
-            self.context.tasks.spawn_on(send, &self.context.runtime);
+            self.tasks.spawn_on(send, &self.runtime);
         }
     }
 }

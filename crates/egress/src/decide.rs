@@ -4,13 +4,20 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use srt_policy::{Decision, Denial, Host, NetworkPolicy, Permit, Target, Upstream};
+use srt_policy::{
+    Checked, Decision, Denial, FlowKind, Host, NetworkPolicy, Permit, Target, Upstream,
+};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::context::{Context, Exchange};
+use crate::context::Context;
 use crate::dial::dial;
+#[cfg(target_os = "linux")]
+use crate::dial::dial_datagrams;
+use crate::flows::Exchange;
 use crate::handoff::{HandoffError, hand_on};
+use crate::own;
+use crate::secured::secure;
 use crate::{Event, FrontEnd};
 
 /// Why something permitted could not be reached.
@@ -71,37 +78,72 @@ pub(crate) struct Outbound {
     pub(crate) stream: TcpStream,
     pub(crate) address: SocketAddr,
     pub(crate) exchange: Exchange,
+    /// The user's own HTTP proxy at the other end, which is still to be asked, request by request. Without plain
+    /// HTTP there is none: a proxy has then been asked to connect.
+    pub(crate) parent: Option<Upstream>,
 }
 
 impl Context {
-    /// The first step alone: what the current policy says. The HTTP front end takes it before each request, also
-    /// when it then reuses a connection.
+    /// The first step alone: what the current policy says, and where it says "ask", a person. The HTTP front end takes
+    /// it before each request, also when it then reuses a connection. `client` is watched for its leaving while it is
+    /// held; `None` where the front end itself sees that.
     pub(crate) async fn decide(
-        &self,
+        self: &Arc<Self>,
         front_end: FrontEnd,
         target: &Target,
+        client: Option<&TcpStream>,
     ) -> Result<Permitted, Refused> {
         let policy = self.policy();
-        match policy.decide(target) {
-            Decision::Allow(permit) => {
+        let decided = match policy.decide(target) {
+            Decision::Allow(permit) => Ok((policy, permit)),
+            Decision::Deny(denial) => Err(denial),
+            Decision::Ask(question) => self.held(front_end, question, client).await,
+        };
+        match decided {
+            Ok((policy, permit)) => {
                 self.room().await;
                 Ok(Permitted { policy, permit })
             }
-            Decision::Deny(denial) => {
+            Err(denial) => {
                 self.denied(front_end, denial.clone()).await;
                 Err(Refused::Denied(Box::new(denial)))
             }
         }
     }
 
-    /// The whole pipeline.
+    /// The whole pipeline, for a tunnel.
     pub(crate) async fn connect(
         self: &Arc<Self>,
         front_end: FrontEnd,
         target: &Target,
+        client: Option<&TcpStream>,
     ) -> Result<Outbound, Refused> {
-        let permitted = self.decide(front_end, target).await?;
-        self.open(front_end, &permitted).await
+        let permitted = self.decide(front_end, target, client).await?;
+        self.refuse_opaque(front_end, &permitted).await?;
+        self.open(front_end, &permitted, FlowKind::Tunnel).await
+    }
+
+    /// `network.refuseOpaqueTunnels`: what would pass in a tunnel cannot be read, since nothing here opens TLS. Every
+    /// way to a tunnel comes by: CONNECT, SOCKS5, captured connections, and requests that offer to switch protocols.
+    pub(crate) async fn refuse_opaque(
+        &self,
+        front_end: FrontEnd,
+        permitted: &Permitted,
+    ) -> Result<(), Refused> {
+        if !permitted.policy.requests().refuse_opaque_tunnels {
+            return Ok(());
+        }
+        let denial = Denial {
+            generation: permitted.permit.generation(),
+            subject: permitted.permit.target().to_string(),
+            reason: "network.refuseOpaqueTunnels: nobody can see what passes in a tunnel; only plain HTTP \
+                     through the HTTP proxy can be read"
+                .to_owned(),
+            rule: None,
+            remedy: Some("\"network\": { \"refuseOpaqueTunnels\": false }".to_owned()),
+        };
+        self.denied(front_end, denial.clone()).await;
+        Err(Refused::Denied(Box::new(denial)))
     }
 
     /// The steps after the decision.
@@ -109,8 +151,35 @@ impl Context {
         self: &Arc<Self>,
         front_end: FrontEnd,
         permitted: &Permitted,
+        kind: FlowKind,
     ) -> Result<Outbound, Refused> {
-        let opened = self.open_unrecorded(front_end, permitted).await;
+        let opened = self.open_unrecorded(front_end, permitted, kind).await;
+        self.told(front_end, permitted, opened).await
+    }
+
+    /// The same for datagrams, which go through no proxy.
+    #[cfg(target_os = "linux")]
+    pub(crate) async fn open_datagrams(
+        self: &Arc<Self>,
+        permitted: &Permitted,
+    ) -> Result<(tokio::net::UdpSocket, Exchange), Refused> {
+        let opened = async {
+            let checked = self.checked(permitted).await?;
+            let (socket, address) = dial_datagrams(&checked).await.map_err(Refused::Failed)?;
+            let exchange = Exchange::new(self, FrontEnd::Udp, permitted, address);
+            Ok((socket, exchange))
+        };
+        let opened = opened.await;
+        self.told(FrontEnd::Udp, permitted, opened).await
+    }
+
+    /// Records why there is no connection.
+    async fn told<T>(
+        &self,
+        front_end: FrontEnd,
+        permitted: &Permitted,
+        opened: Result<T, Refused>,
+    ) -> Result<T, Refused> {
         match &opened {
             Ok(_) => {}
             Err(Refused::Denied(denial)) => self.denied(front_end, (**denial).clone()).await,
@@ -122,6 +191,7 @@ impl Context {
                     front_end,
                     target,
                     error,
+                    generation: permitted.permit.generation(),
                 })
                 .await;
             }
@@ -133,40 +203,65 @@ impl Context {
         self: &Arc<Self>,
         front_end: FrontEnd,
         permitted: &Permitted,
+        kind: FlowKind,
     ) -> Result<Outbound, Refused> {
         let Permitted { policy, permit } = permitted;
-        let checked = match policy.upstream(permit) {
+        let checked = match policy.upstream(permit, kind) {
             Some(upstream) => {
-                let (Upstream::Http(proxy) | Upstream::Socks5(proxy)) = &upstream;
-                let addresses = self.resolve(&proxy.host).await.map_err(Refused::Failed)?;
-                policy.check_upstream(permit.clone(), upstream, &addresses)
-            }
-            None => {
                 let addresses = self
-                    .resolve(&permit.target().host)
+                    .resolve(&upstream.proxy().host)
                     .await
                     .map_err(Refused::Failed)?;
-                let own = own_addresses()
-                    .map_err(|error| Refused::Failed(Failure::OwnAddresses(error)))?;
-                policy.check(permit.clone(), &addresses, &own)
+                policy
+                    .check_upstream(permit.clone(), upstream, &addresses)
+                    .map_err(|denial| Refused::Denied(Box::new(denial)))?
             }
-        }
-        .map_err(|denial| Refused::Denied(Box::new(denial)))?;
+            None => self.checked(permitted).await?,
+        };
 
         let limit = self.bounds.dial_timeout;
         let (mut stream, address) = dial(&checked, limit).await.map_err(Refused::Failed)?;
+        // An HTTP proxy takes plain requests as they are; all else it is asked to connect.
+        let parent = checked.upstream().filter(|upstream| {
+            kind == FlowKind::PlainHttp && matches!(upstream, Upstream::Http { .. })
+        });
         if let Some(upstream) = checked.upstream() {
-            timeout(limit, hand_on(&mut stream, upstream, permit.target()))
+            let handing = async {
+                if matches!(upstream, Upstream::Http { tls: true, .. }) {
+                    stream = secure(self, stream, &upstream.proxy().host).await?;
+                }
+                if parent.is_none() {
+                    hand_on(&mut stream, upstream, permit.target()).await?;
+                }
+                Ok(stream)
+            };
+            stream = timeout(limit, handing)
                 .await
                 .unwrap_or(Err(HandoffError::TimedOut))
                 .map_err(|source| Refused::Failed(Failure::Handoff { address, source }))?;
         }
-        let exchange = Exchange::new(self, front_end, permit.clone(), address);
+        let exchange = Exchange::through(self, front_end, kind, permitted, address);
+        let parent = parent.cloned();
         Ok(Outbound {
             stream,
             address,
             exchange,
+            parent,
         })
+    }
+
+    /// The target's own addresses, those that may be dialled.
+    async fn checked(&self, permitted: &Permitted) -> Result<Checked, Refused> {
+        let Permitted { policy, permit } = permitted;
+        let addresses = self
+            .resolve(&permit.target().host)
+            .await
+            .map_err(Refused::Failed)?;
+        let own =
+            own::addresses().map_err(|error| Refused::Failed(Failure::OwnAddresses(error)))?;
+        policy
+            .check(permit.clone(), &addresses, &own)
+            .map_err(|denial| Refused::Denied(Box::new(denial)))
     }
 
     async fn resolve(&self, host: &Host) -> Result<Vec<IpAddr>, Failure> {
@@ -190,32 +285,5 @@ impl Context {
             return Err(Failure::NoAddress { name: name.clone() });
         }
         Ok(addresses)
-    }
-}
-
-/// This host's own addresses, read anew at each dial: an interface may have come up since the last.
-fn own_addresses() -> io::Result<Vec<IpAddr>> {
-    let mut own = Vec::new();
-    for interface in nix::ifaddrs::getifaddrs()? {
-        let Some(address) = interface.address else {
-            continue;
-        };
-        if let Some(v4) = address.as_sockaddr_in() {
-            own.push(IpAddr::V4(v4.ip()));
-        } else if let Some(v6) = address.as_sockaddr_in6() {
-            own.push(IpAddr::V6(v6.ip()));
-        }
-    }
-    Ok(own)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn own_addresses_hold_loopback() {
-        let own = own_addresses().unwrap();
-        assert!(own.contains(&"127.0.0.1".parse().unwrap()), "{own:?}");
     }
 }

@@ -18,6 +18,8 @@ pub enum FrontEnd {
     Tcp,
     /// A name lookup.
     Dns,
+    /// Datagrams, where `network.allowedUdp` names their target.
+    Udp,
 }
 
 impl FrontEnd {
@@ -29,6 +31,7 @@ impl FrontEnd {
             Self::Socks5 => "socks5",
             Self::Tcp => "tcp",
             Self::Dns => "dns",
+            Self::Udp => "udp",
         }
     }
 }
@@ -39,7 +42,20 @@ impl std::fmt::Display for FrontEnd {
     }
 }
 
+/// Why a flow ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FlowEnd {
+    /// One of its sides finished or broke it, it was silent for too long, or the sandbox ended.
+    Done,
+    /// It was closed, because the policy that is now in force does not permit it.
+    NoLongerPermitted(Denial),
+}
+
 /// One thing that happened to a sandbox's traffic.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "an event is moved a few times and kept nowhere"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A permitted exchange ended, for whatever reason.
@@ -52,12 +68,18 @@ pub enum Event {
         address: SocketAddr,
         /// The rule that allowed it.
         rule: RuleRef,
-        /// Bytes from the sandbox: of the body for [`FrontEnd::Http`], of the tunnel otherwise.
+        /// Bytes from the sandbox: of the body for [`FrontEnd::Http`], of the tunnel or the datagrams otherwise.
         bytes_out: u64,
         /// Bytes to the sandbox, likewise.
         bytes_in: u64,
         /// From the connection (or the reuse of one) to the last byte.
         duration: Duration,
+        /// Under `network.enforceAllowlist: false`: the denial that would have been.
+        would_be_denied: Option<Denial>,
+        /// Why it ended.
+        ended: FlowEnd,
+        /// The number of the policy that allowed it, where it has one.
+        generation: Option<u64>,
     },
     /// Something was refused.
     Denied {
@@ -74,5 +96,7 @@ pub enum Event {
         target: Target,
         /// What went wrong, causes included.
         error: String,
+        /// The number of the policy that allowed it, where it has one.
+        generation: Option<u64>,
     },
 }

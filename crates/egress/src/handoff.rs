@@ -4,7 +4,9 @@
 
 use std::io;
 
-use srt_policy::{Host, Target, Upstream};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use srt_policy::{Credentials, Host, Target, Upstream};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// The most that a proxy's answer to CONNECT may hold.
@@ -22,9 +24,15 @@ pub enum HandoffError {
     /// It refused: the HTTP status line or the SOCKS5 reply code.
     #[error("it answered {0:?}")]
     Refused(String),
+    /// There is no TLS with it, or its certificate is not one for it.
+    #[error("no TLS with it: {0}")]
+    Tls(String),
     /// It does not speak the protocol.
     #[error("its answer is not {0}")]
     Garbled(&'static str),
+    /// A user name or password too long for SOCKS5.
+    #[error("the user name or password is too long for SOCKS5")]
+    CredentialsTooLong,
     /// A name too long for SOCKS5.
     #[error("the name is too long for SOCKS5")]
     NameTooLong,
@@ -37,16 +45,30 @@ pub(crate) async fn hand_on(
     target: &Target,
 ) -> Result<(), HandoffError> {
     match upstream {
-        Upstream::Http(_) => connect(stream, target).await,
-        Upstream::Socks5(_) => socks5(stream, target).await,
+        Upstream::Http { credentials, .. } => connect(stream, target, credentials.as_ref()).await,
+        Upstream::Socks5 { credentials, .. } => socks5(stream, target, credentials.as_ref()).await,
     }
+}
+
+/// The value of `Proxy-Authorization` (RFC 7617).
+pub(crate) fn basic(credentials: &Credentials) -> String {
+    let Credentials { user, password } = credentials;
+    format!(
+        "Basic {}",
+        BASE64_STANDARD.encode(format!("{user}:{password}"))
+    )
 }
 
 async fn connect(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     target: &Target,
+    credentials: Option<&Credentials>,
 ) -> Result<(), HandoffError> {
-    let ask = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    let mut ask = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+    if let Some(credentials) = credentials {
+        ask.push_str(&format!("Proxy-Authorization: {}\r\n", basic(credentials)));
+    }
+    ask.push_str("\r\n");
     stream.write_all(ask.as_bytes()).await?;
     let mut head = Vec::with_capacity(256);
     while !head.ends_with(b"\r\n\r\n") {
@@ -73,15 +95,25 @@ async fn connect(
 async fn socks5(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     target: &Target,
+    credentials: Option<&Credentials>,
 ) -> Result<(), HandoffError> {
-    stream.write_all(&[5, 1, 0]).await?;
+    match credentials {
+        None => stream.write_all(&[5, 1, 0]).await?,
+        Some(_) => stream.write_all(&[5, 2, 0, 2]).await?,
+    }
     let mut method = [0; 2];
     stream.read_exact(&mut method).await?;
-    match method {
-        [5, 0] => {}
-        [5, _] => {
+    match (method, credentials) {
+        ([5, 0], _) => {}
+        ([5, 2], Some(credentials)) => authenticate(stream, credentials).await?,
+        ([5, _], None) => {
             return Err(HandoffError::Refused(
                 "a method that needs credentials".into(),
+            ));
+        }
+        ([5, _], Some(_)) => {
+            return Err(HandoffError::Refused(
+                "a method other than user name and password".into(),
             ));
         }
         _ => return Err(HandoffError::Garbled("a SOCKS5 answer")),
@@ -123,6 +155,28 @@ async fn socks5(
     Ok(())
 }
 
+/// User name and password (RFC 1929).
+async fn authenticate(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    credentials: &Credentials,
+) -> Result<(), HandoffError> {
+    let mut ask = vec![1];
+    for text in [&credentials.user, &credentials.password] {
+        ask.push(u8::try_from(text.len()).map_err(|_| HandoffError::CredentialsTooLong)?);
+        ask.extend(text.as_bytes());
+    }
+    stream.write_all(&ask).await?;
+    let mut answer = [0; 2];
+    stream.read_exact(&mut answer).await?;
+    match answer {
+        [1, 0] => Ok(()),
+        [1, _] => Err(HandoffError::Refused(
+            "no to the user name and password".into(),
+        )),
+        _ => Err(HandoffError::Garbled("a SOCKS5 answer")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,7 +210,11 @@ mod tests {
 
     #[tokio::test]
     async fn http_reads_to_the_blank_line_only() {
-        let http = || Upstream::Http(proxy());
+        let http = || Upstream::Http {
+            proxy: proxy(),
+            tls: false,
+            credentials: None,
+        };
         let (result, asked, rest) = check(http(), b"HTTP/1.1 200 OK\r\nVia: x\r\n\r\nhello").await;
         assert!(result.is_ok(), "{result:?}");
         assert_eq!(
@@ -180,7 +238,10 @@ mod tests {
 
     #[tokio::test]
     async fn socks5_reads_to_the_bound_address_only() {
-        let socks = || Upstream::Socks5(proxy());
+        let socks = || Upstream::Socks5 {
+            proxy: proxy(),
+            credentials: None,
+        };
         let (result, asked, rest) = check(
             socks(),
             b"\x05\x00\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00hello",
@@ -198,6 +259,52 @@ mod tests {
         let (result, ..) = check(socks(), b"\x04\x00").await;
         assert!(
             matches!(result, Err(HandoffError::Garbled(_))),
+            "{result:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn credentials_are_shown_to_the_proxy_alone() {
+        let credentials = || {
+            Some(Credentials {
+                user: "ada".into(),
+                password: "s p:c".into(),
+            })
+        };
+        let http = Upstream::Http {
+            proxy: proxy(),
+            tls: false,
+            credentials: credentials(),
+        };
+        let (result, asked, _) = check(http, b"HTTP/1.1 200 OK\r\n\r\n").await;
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!(
+            asked,
+            b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\nProxy-Authorization: Basic YWRhOnMgcDpj\r\n\r\n"
+        );
+        let socks = || Upstream::Socks5 {
+            proxy: proxy(),
+            credentials: credentials(),
+        };
+        let (result, asked, rest) = check(
+            socks(),
+            b"\x05\x02\x01\x00\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00hello",
+        )
+        .await;
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!(
+            asked,
+            b"\x05\x02\x00\x02\x01\x03ada\x05s p:c\x05\x01\x00\x03\x06a.test\x01\xbb"
+        );
+        assert_eq!(rest, b"hello");
+        let (result, ..) = check(socks(), b"\x05\x02\x01\x01").await;
+        assert!(
+            matches!(&result, Err(HandoffError::Refused(_))),
+            "{result:?}"
+        );
+        let (result, ..) = check(socks(), b"\x05\xff").await;
+        assert!(
+            matches!(&result, Err(HandoffError::Refused(_))),
             "{result:?}"
         );
     }

@@ -26,6 +26,13 @@ pub fn refusal_text(denial: &Denial) -> String {
         }) => {
             let _ = writeln!(text, "rule: {key} {pattern:?} ({why})");
         }
+        Some(RuleRef {
+            pattern,
+            origin: Origin::Grant { id },
+            ..
+        }) => {
+            let _ = writeln!(text, "rule: grant {id} {pattern:?}");
+        }
     }
     match &denial.remedy {
         Some(line) => {
@@ -38,9 +45,16 @@ pub fn refusal_text(denial: &Denial) -> String {
 
 /// The refusal of something that is no host at all.
 pub(crate) fn unreadable(error: &HostError) -> Denial {
+    let why = format!("not a host name or address: {}", error.why);
+    without_rule(error.text.clone(), why)
+}
+
+/// A refusal that no line of the settings decided, and none would lift.
+pub(crate) fn without_rule(subject: impl Into<String>, why: impl Into<String>) -> Denial {
     Denial {
-        subject: error.text.clone(),
-        reason: format!("not a host name or address: {}", error.why),
+        generation: None,
+        subject: subject.into(),
+        reason: why.into(),
         rule: None,
         remedy: None,
     }
@@ -52,6 +66,7 @@ mod tests {
 
     fn denial(rule: Option<RuleRef>, remedy: Option<&str>) -> Denial {
         Denial {
+            generation: None,
             subject: "api.stripe.com:443".into(),
             reason: "no rule in network.allowedDomains matches".into(),
             rule,

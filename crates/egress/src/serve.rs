@@ -12,9 +12,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::context::Context;
+use crate::share::Share;
 use crate::synthetic::SyntheticNames;
 use crate::token::Token;
-use crate::{Bounds, Event, Resolve, dns, http, socks, transparent};
+use crate::{
+    Bounds, Event, FlowsHandle, Gate, LiveFlow, Resolve, dns, flows, http, socks, told, transparent,
+};
 
 /// The sockets of one sandbox, bound (and listening) already. Any may be missing.
 #[derive(Debug, Default)]
@@ -29,6 +32,9 @@ pub struct Listeners {
     pub dns_udp: Vec<UdpSocket>,
     /// DNS over TCP.
     pub dns_tcp: Vec<TcpListener>,
+    /// Datagrams to the ports that `network.allowedUdp` names. Linux only: elsewhere nothing is captured, and these
+    /// are closed.
+    pub udp: Vec<UdpSocket>,
 }
 
 /// What decides and what listens.
@@ -45,10 +51,12 @@ pub struct Config {
     pub token: Option<String>,
     /// Bounds.
     pub bounds: Bounds,
+    /// Who asks a person, where policy says "ask". Without one, what would be asked is refused.
+    pub gate: Option<Arc<dyn Gate>>,
 }
 
 impl Config {
-    /// A configuration with the host's resolver, no token, and the default bounds.
+    /// A configuration with the host's resolver, no token, nobody to ask, and the default bounds.
     pub fn new(policy: watch::Receiver<Arc<NetworkPolicy>>, events: mpsc::Sender<Event>) -> Self {
         Self {
             policy,
@@ -56,6 +64,7 @@ impl Config {
             resolver: Arc::new(crate::SystemResolver),
             token: None,
             bounds: Bounds::default(),
+            gate: None,
         }
     }
 }
@@ -66,6 +75,7 @@ impl std::fmt::Debug for Config {
             .field("policy", &self.policy)
             .field("token", &self.token.as_ref().map(|_| "hidden"))
             .field("bounds", &self.bounds)
+            .field("gate", &self.gate.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -102,15 +112,28 @@ impl Egress {
         let runtime = tokio::runtime::Handle::try_current()?;
         let cancel = CancellationToken::new();
         let guard = cancel.clone().drop_guard();
+        let proxies = [&listeners.http, &listeners.socks]
+            .into_iter()
+            .flatten()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect();
         let context = Arc::new(Context {
+            proxies,
             policy: config.policy,
             events: config.events,
             resolver: config.resolver,
             token: config.token.map(Token::new),
             names: SyntheticNames::new(config.bounds.names),
+            told: told::Told::default(),
+            #[cfg(target_os = "linux")]
+            datagrams: Arc::new(Semaphore::new(config.bounds.datagram_flows)),
             pool: http::Pool::new(config.bounds.pooled),
             connections: Arc::new(Semaphore::new(config.bounds.connections)),
+            share: Share::new(),
             lookups: Semaphore::new(config.bounds.lookups),
+            held: Semaphore::new(config.bounds.held),
+            gate: config.gate,
+            flows: Arc::default(),
             bounds: config.bounds,
             cancel,
             tasks: TaskTracker::new(),
@@ -129,6 +152,11 @@ impl Egress {
         let transparent = take_all("transparent", listeners.transparent, take_tcp)?;
         let dns_tcp = take_all("dns over tcp", listeners.dns_tcp, take_tcp)?;
         let dns_udp = take_all("dns over udp", listeners.dns_udp, |socket, udp| {
+            dns::udp::take(udp).map_err(|source| ServeError::Socket { socket, source })
+        })?;
+
+        #[cfg(target_os = "linux")]
+        let udp = take_all("udp", listeners.udp, |socket, udp| {
             dns::udp::take(udp).map_err(|source| ServeError::Socket { socket, source })
         })?;
 
@@ -154,15 +182,33 @@ impl Egress {
                 drop(slot);
             });
         }
+        context.tasks.spawn(told::sum_up(Arc::clone(&context)));
         for socket in dns_udp {
             context
                 .tasks
                 .spawn(dns::udp::serve(Arc::clone(&context), socket));
         }
+        #[cfg(target_os = "linux")]
+        for socket in udp {
+            context
+                .tasks
+                .spawn(crate::udp::serve(Arc::clone(&context), socket));
+        }
+        context.tasks.spawn(flows::keep(Arc::clone(&context)));
         Ok(Self {
             context,
             _guard: guard,
         })
+    }
+
+    /// The permitted exchanges under way, the oldest first.
+    pub fn flows(&self) -> Vec<LiveFlow> {
+        self.context.flows.list()
+    }
+
+    /// The same for somebody who does not hold the egress, and does not keep it alive.
+    pub fn watch(&self) -> FlowsHandle {
+        FlowsHandle::new(&self.context.flows)
     }
 
     /// Stops accepting, ends every connection, and returns when every task has ended and every event is handed over.
@@ -216,6 +262,10 @@ where
             loop {
                 match listener.accept().await {
                     Ok((stream, _peer)) => {
+                        // Nothing tells when other sandboxes end; and it is rare.
+                        while !context.has_share_left() {
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
                         // Closed semaphores do not happen here: nobody closes this one.
                         let Ok(slot) = Arc::clone(&context.connections).acquire_owned().await
                         else {

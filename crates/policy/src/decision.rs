@@ -1,8 +1,9 @@
 //! What policy says of a target, and the proofs that it said yes.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crate::{Origin, Target};
+use crate::{Host, Origin, Target, Upstream};
 
 /// The rule that decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,14 +23,62 @@ pub enum Decision {
     Allow(Permit),
     /// It may not.
     Deny(Denial),
+    /// No rule speaks of it, and a person may be asked (`network.ask`).
+    Ask(Question),
 }
 
-/// Proof that policy allows a target. Only [`NetworkPolicy::decide`](crate::NetworkPolicy::decide) makes one, and it
-/// is worth something to that same policy only: after a reload, decide again.
+/// An unknown target under `network.ask`. Without an answer it is its denial.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub(crate) target: Target,
+    pub(crate) denial: Box<Denial>,
+}
+
+impl Question {
+    /// What is asked for.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+    /// What it is if nobody says yes.
+    pub fn denial(&self) -> &Denial {
+        &self.denial
+    }
+}
+
+/// A recorded approval, as the daemon's store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Its number or name in the store.
+    pub id: String,
+    /// The host.
+    pub host: Host,
+    /// The port; every one where there is none.
+    pub port: Option<u16>,
+}
+
+/// Proof that policy allows a target. Only [`NetworkPolicy`](crate::NetworkPolicy) makes one, and it is worth
+/// something to that same policy only: after a reload, ask [`keeps`](crate::NetworkPolicy::keeps) or decide again.
 #[derive(Clone, Debug)]
 pub struct Permit {
     pub(crate) target: Target,
-    pub(crate) rule: RuleRef,
+    pub(crate) rule: Arc<RuleRef>,
+    pub(crate) ground: Ground,
+    pub(crate) requires_sni: bool,
+    pub(crate) refuses_ech: bool,
+    pub(crate) generation: Option<u64>,
+}
+
+/// Why a permit was given.
+#[derive(Clone, Debug)]
+pub(crate) enum Ground {
+    /// A rule about connections.
+    Rule,
+    /// `network.enforceAllowlist` is false; what it would be otherwise.
+    Observed(Box<Denial>),
+    /// A person's answer for one connection.
+    Once,
+    /// A rule about datagrams.
+    Datagrams,
 }
 
 impl Permit {
@@ -40,6 +89,26 @@ impl Permit {
     /// The rule that allowed it.
     pub fn rule(&self) -> &RuleRef {
         &self.rule
+    }
+    /// The number of the policy that allowed it, where it has one ([`Policy::numbered`](crate::Policy::numbered)).
+    pub fn generation(&self) -> Option<u64> {
+        self.generation
+    }
+    /// Under `network.enforceAllowlist: false`: the denial that would have been.
+    pub fn would_be_denied(&self) -> Option<&Denial> {
+        match &self.ground {
+            Ground::Observed(denial) => Some(denial),
+            Ground::Rule | Ground::Once | Ground::Datagrams => None,
+        }
+    }
+    /// TLS on this flow must name its server (SNI): `tls.requireSni`, by default where a wildcard allowed it. Never
+    /// for an address, which SNI cannot name (RFC 6066, section 3).
+    pub fn requires_sni(&self) -> bool {
+        self.requires_sni
+    }
+    /// TLS on this flow must not carry an encrypted ClientHello: `tls.ech: "refuse"`.
+    pub fn refuses_ech(&self) -> bool {
+        self.refuses_ech
     }
 }
 
@@ -68,15 +137,6 @@ impl Checked {
     }
 }
 
-/// A proxy of the user's own (`network.proxyConfig`), to which permitted traffic is handed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Upstream {
-    /// An HTTP proxy, asked with CONNECT.
-    Http(Target),
-    /// A SOCKS5 proxy.
-    Socks5(Target),
-}
-
 /// A refusal, worded for the person (or model) who meets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
@@ -89,4 +149,6 @@ pub struct Denial {
     /// The settings line that would allow it: `"network": { "allowedDomains": ["example.com:443"] }`; absent
     /// where no line would.
     pub remedy: Option<String>,
+    /// The number of the policy that refused it, where it has one ([`Policy::numbered`](crate::Policy::numbered)).
+    pub generation: Option<u64>,
 }

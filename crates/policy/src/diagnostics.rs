@@ -1,8 +1,8 @@
 //! Findings about a document and where they point.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::document::Positions;
+use crate::sources::SourceMap;
 
 /// Where a line of policy comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +17,11 @@ pub enum Origin {
         line: u32,
         /// Its column in characters, from 1.
         column: u32,
+    },
+    /// An approval that is recorded in the daemon's store.
+    Grant {
+        /// Its number or name there.
+        id: String,
     },
 }
 
@@ -47,11 +52,12 @@ pub struct Diagnostic {
 }
 
 impl std::fmt::Display for Origin {
-    /// `built-in: REASON`, or `PATH:LINE:COLUMN`.
+    /// `built-in: REASON`, `PATH:LINE:COLUMN`, or `grant ID`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::BuiltIn(reason) => write!(f, "built-in: {reason}"),
             Self::File { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
+            Self::Grant { id } => write!(f, "grant {id}"),
         }
     }
 }
@@ -118,7 +124,7 @@ struct Finding {
     hint: Option<String>,
 }
 
-/// Collects findings in any order; [`Findings::finish`] puts them in the document's order.
+/// Collects findings in any order; [`Findings::finish`] puts them in the order of the files.
 #[derive(Default)]
 pub(crate) struct Findings {
     items: Vec<Finding>,
@@ -152,6 +158,11 @@ impl Findings {
         });
     }
 
+    /// Adds those of another.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.items.append(&mut other.items);
+    }
+
     /// Whether there are more than will be shown: then a hint that takes time to find is not worth it.
     pub(crate) fn are_too_many(&self) -> bool {
         self.items.len() > MOST_FINDINGS
@@ -163,7 +174,7 @@ impl Findings {
             .any(|item| item.severity == Severity::Error)
     }
 
-    pub(crate) fn finish(mut self, path: &Path, positions: &Positions<'_>) -> Vec<Diagnostic> {
+    pub(crate) fn finish(mut self, sources: &SourceMap<'_>) -> Vec<Diagnostic> {
         // Where there are too many to show, an error must not hide behind two hundred warnings.
         if self.items.len() > MOST_FINDINGS && self.any_error() {
             self.items.retain(|item| item.severity == Severity::Error);
@@ -175,7 +186,7 @@ impl Findings {
             .items
             .into_iter()
             .map(|item| {
-                let (line, column) = positions.at(item.offset);
+                let (path, line, column) = sources.at(item.offset);
                 Diagnostic {
                     severity: item.severity,
                     path: path.to_owned(),
@@ -208,10 +219,7 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// The candidate that `name` was probably meant to be: a few letters away, or one that it begins.
-pub(crate) fn nearest<'a>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.is_empty() || name.len() > 64 {
         return None;
     }
@@ -221,7 +229,9 @@ pub(crate) fn nearest<'a>(
         .filter_map(|candidate| {
             let other = candidate.to_lowercase();
             let distance = strsim::osa_distance(&lower, &other);
-            let close = distance <= 2.max(other.chars().count() / 3);
+            // A name of which no letter is left is no likeness.
+            let close =
+                distance <= 2.max(other.chars().count() / 3) && distance < lower.chars().count();
             let begins = lower.len() >= 4 && other.starts_with(&lower);
             (close || begins).then_some((distance, candidate))
         })

@@ -1,15 +1,32 @@
 //! The raw document: JSON with comments and trailing commas, every value with its place.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use jsonc_parser::ast::{Object, Value};
-use jsonc_parser::common::Ranged;
+use jsonc_parser::ast::{Object, ObjectPropName, Value};
+use jsonc_parser::common::{Range, Ranged};
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use crate::diagnostics::Findings;
+use crate::keys::{KEYS, Shape};
+use crate::version::{Version, is_renamed, version, written};
 
 /// Documents above this many bytes are refused before they are parsed.
 pub(crate) const MAX_DOCUMENT_BYTES: usize = 1 << 20;
+
+/// The JSON that settings are: with comments and trailing commas, and nothing else.
+pub(crate) const OPTIONS: ParseOptions = ParseOptions {
+    allow_comments: true,
+    allow_trailing_commas: true,
+    allow_loose_object_property_names: false,
+    allow_missing_commas: false,
+    allow_single_quoted_strings: false,
+    allow_hexadecimal_numbers: false,
+    allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_non_finite_numbers: false,
+    allow_extended_string_escapes: false,
+};
 
 /// Turns byte offsets into lines and columns. A checkpoint every kilobyte keeps a lookup short, however long a
 /// line a (possibly hostile) document has.
@@ -92,18 +109,26 @@ pub(crate) struct PathEntry {
     pub(crate) literal: bool,
 }
 
-/// A parsed document. Its readers skip what has the wrong type: `check` has reported that already.
+/// One file as it is written, its places counted from the file's beginning in the space of all files.
 #[derive(Debug)]
-pub(crate) struct Document<'a> {
+pub(crate) struct Parsed<'a> {
     root: Object<'a>,
+    version: Version,
 }
 
-impl<'a> Document<'a> {
-    /// Parses `text`, which has no byte order mark any more.
-    pub(crate) fn parse(text: &'a str, findings: &mut Findings) -> Option<Self> {
+/// The values in force, by dotted key: of one file, or of several whose values were put together. Its readers skip what
+/// has the wrong type: `check` has reported that already.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Document<'a> {
+    values: BTreeMap<&'static str, Value<'a>>,
+}
+
+impl<'a> Parsed<'a> {
+    /// Parses `text`, which has no byte order mark any more and begins at `base` in the space of all files.
+    pub(crate) fn parse(text: &'a str, base: usize, findings: &mut Findings) -> Option<Self> {
         if text.len() > MAX_DOCUMENT_BYTES {
             findings.error(
-                0,
+                base,
                 format!(
                     "the document has {} bytes, more than {MAX_DOCUMENT_BYTES}",
                     text.len()
@@ -112,24 +137,16 @@ impl<'a> Document<'a> {
             );
             return None;
         }
-        let options = ParseOptions {
-            allow_comments: true,
-            allow_trailing_commas: true,
-            allow_loose_object_property_names: false,
-            allow_missing_commas: false,
-            allow_single_quoted_strings: false,
-            allow_hexadecimal_numbers: false,
-            allow_unary_plus_numbers: false,
-            allow_bare_decimal_point_numbers: false,
-            allow_non_finite_numbers: false,
-            allow_extended_string_escapes: false,
-        };
-        match parse_to_ast(text, &CollectOptions::default(), &options) {
+        match parse_to_ast(text, &CollectOptions::default(), &OPTIONS) {
             Ok(parsed) => match parsed.value {
-                Some(Value::Object(root)) => Some(Self { root }),
+                Some(Value::Object(mut root)) => {
+                    shift_object(&mut root, base);
+                    let version = version(&root, findings)?;
+                    Some(Self { root, version })
+                }
                 Some(other) => {
                     findings.error(
-                        other.start(),
+                        base + other.start(),
                         format!("a settings file is one JSON object, not {}", kind(&other)),
                         Some("begin with { and end with }".to_owned()),
                     );
@@ -137,7 +154,7 @@ impl<'a> Document<'a> {
                 }
                 None => {
                     findings.error(
-                        0,
+                        base,
                         "the document is empty",
                         Some("write {} for the built-in default".to_owned()),
                     );
@@ -152,7 +169,7 @@ impl<'a> Document<'a> {
                     .map(|first| first.to_lowercase().chain(characters).collect())
                     .unwrap_or_default();
                 findings.error(
-                    error.range().start,
+                    base + error.range().start,
                     format!("not JSON: {lower}"),
                     Some(
                         "settings are JSON; comments and trailing commas are accepted, names and strings \
@@ -169,14 +186,87 @@ impl<'a> Document<'a> {
         &self.root
     }
 
-    /// The value at a dotted path.
-    pub(crate) fn get(&self, path: &str) -> Option<&Value<'a>> {
+    /// The version of the format that it is of.
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The values of the keys that the table knows.
+    pub(crate) fn document(&self) -> Document<'a> {
+        // By the names of the newest version, whichever the file is of.
+        let rows = KEYS
+            .iter()
+            .filter(|key| key.shape != Shape::Section && !is_renamed(key.path));
+        let values = rows.filter_map(|key| {
+            let written = written(key.path, self.version);
+            Some((key.path, self.value(written)?.clone()))
+        });
+        Document {
+            values: values.collect(),
+        }
+    }
+
+    fn value(&self, path: &str) -> Option<&Value<'a>> {
         let mut parts = path.split('.');
         let mut value = &self.root.get(parts.next()?)?.value;
         for part in parts {
             value = &value.as_object()?.get(part)?.value;
         }
         Some(value)
+    }
+}
+
+/// Moves a value's places, and those of what is in it.
+fn shift(value: &mut Value<'_>, by: usize) {
+    match value {
+        Value::StringLit(literal) => shift_range(&mut literal.range, by),
+        Value::NumberLit(literal) => shift_range(&mut literal.range, by),
+        Value::BooleanLit(literal) => shift_range(&mut literal.range, by),
+        Value::NullKeyword(keyword) => shift_range(&mut keyword.range, by),
+        Value::Object(object) => shift_object(object, by),
+        Value::Array(array) => {
+            shift_range(&mut array.range, by);
+            array.elements.iter_mut().for_each(|item| shift(item, by));
+        }
+    }
+}
+
+fn shift_object(object: &mut Object<'_>, by: usize) {
+    shift_range(&mut object.range, by);
+    for property in &mut object.properties {
+        shift_range(&mut property.range, by);
+        match &mut property.name {
+            ObjectPropName::String(name) => shift_range(&mut name.range, by),
+            ObjectPropName::Word(name) => shift_range(&mut name.range, by),
+        }
+        shift(&mut property.value, by);
+    }
+}
+
+fn shift_range(range: &mut Range, by: usize) {
+    range.start += by;
+    range.end += by;
+}
+
+impl<'a> Document<'a> {
+    /// The value of a dotted key.
+    pub(crate) fn get(&self, key: &str) -> Option<&Value<'a>> {
+        self.values.get(key)
+    }
+
+    /// Every value, by its dotted key.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&'static str, &Value<'a>)> {
+        self.values.iter().map(|(key, value)| (*key, value))
+    }
+
+    /// Puts a value in force, in place of what was.
+    pub(crate) fn set(&mut self, key: &'static str, value: Value<'a>) {
+        self.values.insert(key, value);
+    }
+
+    /// Takes a key out.
+    pub(crate) fn remove(&mut self, key: &str) {
+        self.values.remove(key);
     }
 
     pub(crate) fn elements(&self, path: &str) -> &[Value<'a>] {
@@ -213,6 +303,41 @@ impl<'a> Document<'a> {
                     },
                     offset: text.offset,
                 }),
+            })
+            .collect()
+    }
+
+    /// A number as it is written, or a string.
+    pub(crate) fn amount(&self, path: &str) -> Option<Located<String>> {
+        match self.get(path)? {
+            Value::NumberLit(number) => Some(Located {
+                value: number.value.to_owned(),
+                offset: number.start(),
+            }),
+            other => string(other),
+        }
+    }
+
+    pub(crate) fn bool(&self, path: &str) -> Option<Located<bool>> {
+        let literal = self.get(path)?.as_boolean_lit()?;
+        Some(Located {
+            value: literal.value,
+            offset: literal.start(),
+        })
+    }
+
+    /// The members of an object of lists of strings.
+    pub(crate) fn lists(&self, path: &str) -> Vec<(String, Vec<Located<String>>)> {
+        let Some(object) = self.get(path).and_then(Value::as_object) else {
+            return Vec::new();
+        };
+        object
+            .properties
+            .iter()
+            .filter_map(|property| {
+                let list = property.value.as_array()?.elements.iter();
+                let name = property.name.as_str().to_owned();
+                Some((name, list.filter_map(string).collect()))
             })
             .collect()
     }

@@ -1,17 +1,22 @@
-//! From a permit to addresses that may be dialled: the resolved-address check, and the user's own proxy.
+//! From a permit to addresses that may be dialled: the resolved-address check.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::address::{classify, faces};
-use crate::network::{DENIED_ADDRESSES, allow_line};
+use crate::decision::Ground;
+use crate::domains::Domains;
+use crate::host::LOCALHOST;
+use crate::network::{ALLOWED, ALLOWED_UDP, allow_line};
 use crate::{Checked, Denial, Host, NetworkPolicy, Origin, Permit, RuleRef, Target, Upstream};
 
 impl NetworkPolicy {
     /// Checks the addresses that a permitted target resolved to (pure: the addresses and this host's own
     /// addresses are facts). Addresses of the denied classes are dropped, unless a literal in `allowedDomains`
-    /// names that very address (and port, if it has one) or the rule is `localhost` and the address is loopback.
+    /// names that very address (and port, if it has one) or a rule is `localhost`, the address is loopback, and it or
+    /// `localhost` was asked for. `localhost` leads to loopback and nowhere else.
     /// An address literal in `deniedDomains` stays refused whatever else names it. Where the target is itself an
-    /// address, `resolved` is not looked at: that address is the only one that can be dialled.
+    /// address, `resolved` is not looked at: that address is the only one that can be dialled, but for those of
+    /// `localhost`, which are both where a rule is that name.
     ///
     /// The permit must come from this very policy's [`decide`](Self::decide).
     ///
@@ -31,7 +36,7 @@ impl NetworkPolicy {
         let literal;
         let resolved = match target.host {
             Host::Ip(ip) => {
-                literal = [ip];
+                literal = self.meant(&permit, ip);
                 &literal[..]
             }
             Host::Name(_) => resolved,
@@ -58,6 +63,7 @@ impl NetworkPolicy {
             });
         }
         Err(first_refusal.unwrap_or_else(|| Denial {
+            generation: self.generation,
             subject: target.to_string(),
             reason: "the name has no address".to_owned(),
             rule: None,
@@ -65,63 +71,104 @@ impl NetworkPolicy {
         }))
     }
 
-    fn refuses_address(&self, permit: &Permit, ip: IpAddr, own: &[IpAddr]) -> Option<Denial> {
+    /// The addresses that one may mean: itself, and where it is one of `localhost` and allowed by that name, the other, too.
+    /// A client that looks `localhost` up has both, finds either open in its sandbox and tries no further; the service
+    /// itself may listen at one alone.
+    fn meant(&self, permit: &Permit, ip: IpAddr) -> Vec<IpAddr> {
+        let mut addresses = vec![ip];
+        let port = permit.target.port;
+        if permit.target.host.is_localhosts()
+            && self.list(permit).naming_localhost(port).next().is_some()
+        {
+            addresses.extend(LOCALHOST.iter().filter(|other| **other != ip));
+        }
+        addresses
+    }
+
+    /// The list that a permit is by.
+    fn list(&self, permit: &Permit) -> &Domains {
+        match permit.ground {
+            Ground::Datagrams => &self.allowed_udp,
+            Ground::Rule | Ground::Observed(_) | Ground::Once => &self.allowed,
+        }
+    }
+
+    pub(crate) fn refuses_address(
+        &self,
+        permit: &Permit,
+        ip: IpAddr,
+        own: &[IpAddr],
+    ) -> Option<Denial> {
         let target = &permit.target;
         let denial = |reason: String, rule: RuleRef, remedy: Option<String>| {
             Some(Denial {
+                generation: self.generation,
                 subject: target.to_string(),
                 reason,
                 rule: Some(rule),
                 remedy,
             })
         };
-        let denied_literal = faces(ip).find_map(|face| {
-            self.denied
-                .iter()
-                .find(|rule| rule.names_address(face, target.port))
-        });
+        let denied_literal =
+            faces(ip).find_map(|face| self.denied.naming(face, target.port).next());
         if let Some(denied) = denied_literal {
             return denial(
                 format!("it leads to {ip}, and {}", denied.refusal()),
-                denied.rule.clone(),
+                RuleRef::clone(&denied.rule),
                 None,
             );
         }
-        if self
-            .allowed
-            .iter()
-            .any(|rule| rule.names_address(ip, target.port))
-        {
-            return None;
+        let list = self.list(permit);
+        let key = match permit.ground {
+            Ground::Datagrams => ALLOWED_UDP,
+            Ground::Rule | Ground::Observed(_) | Ground::Once => ALLOWED,
+        };
+        let localhost = target.host.is_localhost();
+        // Whatever the host's resolver has been told of it.
+        if localhost && !ip.is_loopback() {
+            return denial(
+                format!("it leads to {ip}, and localhost is loopback alone"),
+                built_in(
+                    "localhost",
+                    "localhost means this machine's own services (RFC 6761, section 6.3)",
+                ),
+                None,
+            );
         }
-        if ip.is_loopback() && target.host == Host::Name("localhost".to_owned()) {
-            // Only a rule that says `localhost` can have permitted this target.
-            return None;
+        // `localhost` names its addresses where it is what is asked for, or they are.
+        let is_asked = localhost || target.host == Host::Ip(ip);
+        let is_its = target.host.is_localhosts() && Host::Ip(ip).is_localhosts();
+        let means_it = ip.is_loopback() && (is_asked || is_its);
+        let by_name = means_it.then(|| list.naming_localhost(target.port));
+        let naming = list
+            .naming(ip, target.port)
+            .chain(by_name.into_iter().flatten());
+        let mut granted = false;
+        for rule in naming {
+            match rule.rule.origin {
+                Origin::Grant { .. } => granted = true,
+                _ => return None,
+            }
         }
         let remedy = allow_line(
+            key,
             &Target {
                 host: Host::Ip(ip),
                 port: target.port,
             }
             .to_string(),
         );
-        let denied_range = self
-            .denied_ranges
-            .iter()
-            .find(|rule| faces(ip).any(|face| rule.range.contains(&face)));
-        if let Some(denied) = denied_range {
-            let reason = format!(
-                "it leads to {ip}, and {DENIED_ADDRESSES} has {:?}",
-                denied.rule.pattern
-            );
-            return denial(reason, denied.rule.clone(), Some(remedy));
+        if let Some(denied) = self.denied_ranges.iter().find(|rule| rule.covers(ip)) {
+            return Some(self.cited(denied.refusal(target, ip, Some(remedy))));
+        }
+        // A person's yes to an address opens it against what is built in, not against what the file denies.
+        let once =
+            matches!(permit.ground, Ground::Once) && (localhost || target.host == Host::Ip(ip));
+        if once || granted {
+            return None;
         }
         let class = classify(ip, own)?;
-        let rule = RuleRef {
-            key: "built-in".to_owned(),
-            pattern: class.name.to_owned(),
-            origin: Origin::BuiltIn(class.reason),
-        };
+        let rule = built_in(class.name, class.reason);
         denial(
             format!(
                 "it leads to {ip}, which is {}: {}",
@@ -132,28 +179,12 @@ impl NetworkPolicy {
         )
     }
 
-    /// The user's own proxy for a permitted target, if the settings name one: the HTTP one where both kinds are
-    /// named. Loopback targets have none: at the far end of a proxy, loopback would be another machine's.
-    pub fn upstream(&self, permit: &Permit) -> Option<Upstream> {
-        let local = match &permit.target.host {
-            Host::Ip(ip) => ip.is_loopback(),
-            Host::Name(name) => name == "localhost",
-        };
-        if local {
-            return None;
-        }
-        self.http_upstream
-            .as_ref()
-            .or(self.socks_upstream.as_ref())
-            .map(|rule| rule.upstream.clone())
-    }
-
     /// Turns a permit into a dialable one through `upstream`, whose addresses are a fact. They are the user's
-    /// own choice and so not checked against the denied classes. The permit must come from this very policy's
+    /// own choice and so not checked against the denied classes; a target that is itself an address is. The permit must come from this very policy's
     /// [`decide`](Self::decide).
     ///
     /// # Errors
-    /// The denial, when the proxy has no address.
+    /// The denial, when the proxy has no address, or the target is an address of a denied class.
     #[expect(
         clippy::result_large_err,
         reason = "a refusal is read by people: its words cost more than its size"
@@ -164,15 +195,22 @@ impl NetworkPolicy {
         upstream: Upstream,
         resolved: &[IpAddr],
     ) -> Result<Checked, Denial> {
-        let (Upstream::Http(proxy) | Upstream::Socks5(proxy)) = &upstream;
+        // The proxy resolves names; an address is what it is. Only one that nobody named can be refused here.
+        if let Host::Ip(ip) = permit.target.host
+            && let Some(refusal) = self.refuses_address(&permit, ip, &[])
+        {
+            return Err(refusal);
+        }
+        let proxy = upstream.proxy();
         let addresses: Vec<SocketAddr> = resolved
             .iter()
             .map(|ip| SocketAddr::new(ip.to_canonical(), proxy.port))
             .collect();
         if addresses.is_empty() {
             return Err(Denial {
+                generation: self.generation,
                 subject: permit.target.to_string(),
-                reason: format!("the proxy {proxy} of network.proxyConfig has no address"),
+                reason: format!("the proxy {proxy} has no address"),
                 rule: None,
                 remedy: None,
             });
@@ -182,5 +220,13 @@ impl NetworkPolicy {
             addresses,
             upstream: Some(upstream),
         })
+    }
+}
+
+fn built_in(pattern: &str, reason: &'static str) -> RuleRef {
+    RuleRef {
+        key: "built-in".to_owned(),
+        pattern: pattern.to_owned(),
+        origin: Origin::BuiltIn(reason),
     }
 }

@@ -22,6 +22,12 @@ pub struct HostError {
     pub why: &'static str,
 }
 
+/// What `localhost` stands for.
+pub(crate) const LOCALHOST: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+];
+
 /// The longest text that is looked at: IDNA may shorten a name, but no name of 253 ASCII characters needs more.
 const MAX_HOST_BYTES: usize = 1024;
 
@@ -41,6 +47,23 @@ impl Host {
             text: text.chars().take(80).collect(),
             why,
         })
+    }
+
+    /// Whether it is `localhost`, which means this machine's loopback whoever is asked (RFC 6761, section 6.3).
+    pub(crate) fn is_localhost(&self) -> bool {
+        matches!(self, Self::Name(name) if name == "localhost")
+    }
+
+    /// Whether it is one of the two addresses that `localhost` stands for.
+    pub(crate) fn is_localhosts(&self) -> bool {
+        LOCALHOST.iter().any(|ip| *self == Self::Ip(*ip))
+    }
+
+    /// Whether both mean the same place: they are the same, or one is `localhost` and the other an address of it.
+    pub fn means(&self, other: &Self) -> bool {
+        self == other
+            || self.is_localhost() && other.is_localhosts()
+            || self.is_localhosts() && other.is_localhost()
     }
 
     /// The host of an address: IPv4 inside IPv6 (`::ffff:0:0/96`) becomes IPv4.

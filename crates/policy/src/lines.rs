@@ -1,10 +1,12 @@
 //! The effective policy, line by line, for `policy show`.
 
 use crate::address::ranges;
+use crate::domains::Domains;
 use crate::environment::BASELINE;
 use crate::keys::KEYS;
-use crate::network::{ALLOWED, DENIED, DENIED_ADDRESSES, DomainRule};
-use crate::{FileRuleKind, Origin, Policy};
+use crate::network::{ALLOWED, ALLOWED_UDP, DENIED, DENIED_ADDRESSES};
+use crate::tools::{ALLOW as ALLOW_TOOLS, DENY as DENY_TOOLS, PIN as PIN_TOOLS};
+use crate::{FileRuleKind, Origin, Policy, UnixSockets};
 
 /// A line of the effective policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +31,7 @@ impl Policy {
             });
         };
         let network = &self.network;
-        let domains = |list: &[DomainRule]| -> Vec<(String, Origin)> {
+        let domains = |list: &Domains| -> Vec<(String, Origin)> {
             list.iter()
                 .map(|rule| (rule.rule.pattern.clone(), rule.rule.origin.clone()))
                 .collect()
@@ -47,7 +49,7 @@ impl Policy {
         for (value, origin) in domains(&network.denied) {
             add(DENIED, value, &origin);
         }
-        for rule in &network.denied {
+        for rule in network.denied.iter() {
             if let Some(reason) = &rule.reason {
                 let value = format!("{}: {reason}", rule.rule.pattern);
                 add("network.deniedDomainReasons", value, &rule.rule.origin);
@@ -67,11 +69,34 @@ impl Policy {
                 &Origin::BuiltIn(class.reason),
             );
         }
-        if let Some(rule) = &network.http_upstream {
-            add("network.proxyConfig.http", rule.text.clone(), &rule.origin);
+        for (value, origin) in domains(&network.allowed_udp) {
+            add(ALLOWED_UDP, value, &origin);
         }
-        if let Some(rule) = &network.socks_upstream {
-            add("network.proxyConfig.socks", rule.text.clone(), &rule.origin);
+        let (plain, tunnel) = (&network.upstreams.plain, &network.upstreams.tunnel);
+        let other = tunnel
+            .as_ref()
+            .filter(|tunnel| plain.as_ref().is_none_or(|plain| plain.key != tunnel.key));
+        for rule in plain.iter().chain(other) {
+            add(rule.key, rule.upstream.to_string(), &rule.origin);
+        }
+        for (key, value, origin) in &network.settings {
+            add(key, value.clone(), origin);
+        }
+        add(
+            "filesystem.mode",
+            self.filesystem.mode().word().to_owned(),
+            self.filesystem
+                .mode_origin
+                .as_ref()
+                .unwrap_or(&Origin::BuiltIn(
+                    "what is seen where no rule says otherwise",
+                )),
+        );
+        for overlay in self.filesystem.overlays() {
+            add("filesystem.overlay", overlay.text.clone(), &overlay.origin);
+        }
+        if let Some((most, origin)) = &self.filesystem.overlay_max {
+            add("filesystem.overlayMax", most.to_string(), origin);
         }
         for rule in self.filesystem.rules() {
             add(rule.kind.key(), rule.text.clone(), &rule.origin);
@@ -101,10 +126,50 @@ impl Policy {
                 &Origin::BuiltIn(reason),
             );
         }
-        if let (Some(number), Some(origin)) =
-            (self.limits.max_file_descriptors, &self.limits_origin)
-        {
-            add("runtime.maxFileDescriptors", number.to_string(), origin);
+        for (key, value, origin) in self.limits.lines() {
+            add(key, value, origin);
+        }
+        if let Some(origin) = &self.all_sockets {
+            add("network.allowAllUnixSockets", "true".to_owned(), origin);
+        }
+        if let UnixSockets::Listed(listed) = &self.sockets {
+            for rule in listed {
+                add("network.allowUnixSockets", rule.text.clone(), &rule.origin);
+            }
+        }
+        if let Some(origin) = &self.process.origin {
+            add("allowNestedUserNamespaces", "true".to_owned(), origin);
+        }
+        if let Some(origin) = &self.audit.origin {
+            add(
+                "audit.filesystem",
+                self.audit.filesystem.to_string(),
+                origin,
+            );
+        }
+        if let Some(origin) = &self.audit.mcp_origin {
+            add("audit.mcp", self.audit.mcp.word().to_owned(), origin);
+        }
+        for (key, value, origin) in self.daemon.lines() {
+            add(key, value, origin);
+        }
+        let tools = &self.tools;
+        for rule in tools.allow.iter().flatten() {
+            add(ALLOW_TOOLS, rule.text.clone(), &rule.origin);
+        }
+        if tools.allow.as_ref().is_some_and(Vec::is_empty) {
+            let reason = "the list is empty: no tool may be used";
+            add(ALLOW_TOOLS, NONE.to_owned(), &Origin::BuiltIn(reason));
+        }
+        for rule in &tools.deny {
+            add(DENY_TOOLS, rule.text.clone(), &rule.origin);
+        }
+        if let Some(origin) = &tools.pin {
+            add(PIN_TOOLS, "true".to_owned(), origin);
+        }
+        for rule in &self.audit.ignore {
+            let value = format!("{}: {}", rule.program, rule.text);
+            add("ignoreViolations", value, &rule.origin);
         }
         lines.sort_by(|a, b| {
             (place(a.key), &a.value, &a.origin).cmp(&(place(b.key), &b.value, &b.origin))

@@ -4,17 +4,23 @@
 //! `*` and `*:port` in `deniedDomains` only. Whatever could never match is refused rather than kept inert, and what has
 //! a canonical form (`127.1`, `bücher.ch`) is compared in that form.
 
-use crate::{Host, Target};
+use std::net::IpAddr;
+
+use crate::Host;
+use crate::diagnostics::nearest;
 
 /// Which list a pattern stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum List {
     Allowed,
     Denied,
+    /// `allowedUdp`: a host and a port, no wildcard.
+    Udp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HostPattern {
+    /// A name or an address; `localhost` is its two addresses, too.
     Exact(Host),
     /// Names that end in `.` and this base, never the base itself, never an address.
     Subdomains(String),
@@ -26,7 +32,9 @@ impl HostPattern {
     pub(crate) fn matches(&self, host: &Host) -> bool {
         match (self, host) {
             (Self::Any, _) => true,
-            (Self::Exact(exact), host) => exact == host,
+            (Self::Exact(exact), host) => {
+                exact == host || exact.is_localhost() && host.is_localhosts()
+            }
             (Self::Subdomains(base), Host::Name(name)) => name
                 .strip_suffix(base.as_str())
                 .is_some_and(|front| front.len() > 1 && front.ends_with('.')),
@@ -55,10 +63,6 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    pub(crate) fn matches(&self, target: &Target) -> bool {
-        self.covers_port(target.port) && self.host.matches(&target.host)
-    }
-
     pub(crate) fn covers_port(&self, port: u16) -> bool {
         self.port.is_none_or(|own| own == port)
     }
@@ -69,10 +73,28 @@ impl Pattern {
     /// What is wrong, and what would be right.
     pub(crate) fn parse(text: &str, list: List) -> Result<Self, PatternError> {
         let (host, port) = split_port(text)?;
-        Ok(Self {
+        let pattern = Self {
             host: parse_host(host, port, list)?,
             port,
-        })
+        };
+        if list == List::Udp && pattern.is_group() {
+            return fail(
+                "is a group of hosts: answers would come from others",
+                UDP_HINT,
+            );
+        }
+        Ok(pattern)
+    }
+
+    /// Whether it names an address that is no single host.
+    fn is_group(&self) -> bool {
+        match &self.host {
+            HostPattern::Exact(Host::Ip(IpAddr::V4(v4))) => v4.is_multicast() || v4.is_broadcast(),
+            HostPattern::Exact(Host::Ip(IpAddr::V6(v6))) => v6.is_multicast(),
+            HostPattern::Exact(Host::Name(_)) | HostPattern::Subdomains(_) | HostPattern::Any => {
+                false
+            }
+        }
     }
 }
 
@@ -89,6 +111,9 @@ fn fail<T>(why: impl Into<String>, hint: impl Into<String>) -> Result<T, Pattern
     })
 }
 
+const UDP_HINT: &str =
+    "write one host and one port, such as \"ntp.example.com:123\" or \"[2001:db8::1]:5060\"";
+
 const EXAMPLES: &str = "write a host such as \"example.com\", \"*.example.com\", \"example.com:443\", \"192.0.2.1\" or \"[2001:db8::1]:443\"";
 
 /// Splits off the port, after refusing what is no host at all.
@@ -103,7 +128,8 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), PatternError> {
         );
     }
     if let Some((_, rest)) = text.split_once("://") {
-        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
         return fail("is a URL", format!("write the host alone: \"{host}\""));
     }
     if text.parse::<ipnet::IpNet>().is_ok() {
@@ -180,6 +206,7 @@ fn parse_host(host: &str, port: Option<u16>, list: List) -> Result<HostPattern, 
     if host == "*" {
         return match list {
             List::Denied => Ok(HostPattern::Any),
+            List::Udp => fail("would allow every host", UDP_HINT),
             List::Allowed => fail(
                 "would allow every host",
                 format!(
@@ -187,6 +214,22 @@ fn parse_host(host: &str, port: Option<u16>, list: List) -> Result<HostPattern, 
                 ),
             ),
         };
+    }
+    if list == List::Udp {
+        if host.contains('*') {
+            return fail("has an asterisk", UDP_HINT);
+        }
+        match port {
+            None => return fail("has no port", UDP_HINT),
+            // What one resolver is told, every name server may be: it is a way out that no rule could see.
+            Some(53) => {
+                return fail(
+                    "is for port 53, where the sandbox answers itself",
+                    "names are looked up without a rule; name the hosts in network.allowedDomains",
+                );
+            }
+            Some(_) => {}
+        }
     }
     if let Some(base) = host.strip_prefix("*.") {
         if base.contains('*') {
@@ -218,10 +261,84 @@ fn parse_host(host: &str, port: Option<u16>, list: List) -> Result<HostPattern, 
         Err(error) => fail(format!("is no host: {}", error.why), EXAMPLES),
         Ok(Host::Name(name)) if !name.contains('.') && name != "localhost" => fail(
             "is a single label",
-            format!(
-                "write the full name, such as \"{name}.example.com{shown_port}\", or the address"
-            ),
+            match nearest(&name, ["localhost"]) {
+                Some(near) => format!("did you mean \"{near}{shown_port}\"?"),
+                None => format!(
+                    "write the full name, such as \"{name}.example.com{shown_port}\", or the address"
+                ),
+            },
         ),
         Ok(host) => Ok(HostPattern::Exact(host)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names over few labels, addresses, and every kind of pattern about them: small enough to try all, large enough
+    /// that every pattern has a host that it alone matches.
+    fn universe() -> (Vec<Host>, Vec<HostPattern>) {
+        let labels = ["a", "b", "aa"];
+        let mut names: Vec<String> = labels.map(str::to_owned).to_vec();
+        let mut longest = names.clone();
+        for _ in 0..3 {
+            longest = longest
+                .iter()
+                .flat_map(|name| labels.map(|label| format!("{label}.{name}")))
+                .collect();
+            names.extend(longest.iter().cloned());
+        }
+        let others = ["192.0.2.1", "127.0.0.1", "127.0.0.2", "::1", "localhost"]
+            .map(|text| Host::parse(text).expect("a host"));
+        // Patterns are a label shorter than hosts, so that a wildcard always has somebody below it.
+        let short = names.iter().filter(|name| name.matches('.').count() < 3);
+        let mut patterns = vec![HostPattern::Any];
+        for name in short {
+            patterns.push(HostPattern::Subdomains(name.clone()));
+            patterns.push(HostPattern::Exact(Host::Name(name.clone())));
+        }
+        patterns.extend(others.iter().cloned().map(HostPattern::Exact));
+        let hosts = names.into_iter().map(Host::Name).chain(others).collect();
+        (hosts, patterns)
+    }
+
+    #[test]
+    fn covering_is_matching_all_that_the_other_matches() {
+        let (hosts, patterns) = universe();
+        for one in &patterns {
+            for other in &patterns {
+                let all = hosts
+                    .iter()
+                    .filter(|host| other.matches(host))
+                    .all(|host| one.matches(host));
+                assert_eq!(one.covers(other), all, "{one:?} {other:?}");
+            }
+        }
+    }
+
+    /// What `policy check` prints of a pattern can be written in its place.
+    #[test]
+    fn the_canonical_form_of_a_pattern_is_that_pattern() {
+        for text in [
+            "EXAMPLE.com.",
+            "*.Bücher.CH:443",
+            "0x7f.1",
+            "[::FFFF:192.0.2.1]:80",
+            "ｅxample。com",
+            "faß.de",
+        ] {
+            let pattern = Pattern::parse(text, List::Allowed).expect(text);
+            let port = pattern
+                .port
+                .map(|port| format!(":{port}"))
+                .unwrap_or_default();
+            let shown = match &pattern.host {
+                HostPattern::Exact(host) => format!("{host}{port}"),
+                HostPattern::Subdomains(base) => format!("*.{base}{port}"),
+                HostPattern::Any => format!("*{port}"),
+            };
+            assert_eq!(Pattern::parse(&shown, List::Allowed), Ok(pattern), "{text}");
+        }
     }
 }

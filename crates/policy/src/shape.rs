@@ -6,25 +6,37 @@ use jsonc_parser::ast::{Object, Value};
 use jsonc_parser::common::Ranged;
 
 use crate::check::{members, repeated, shorten};
-use crate::diagnostics::{Findings, quoted};
+use crate::diagnostics::{Findings, nearest, quoted};
 use crate::document::kind;
 use crate::keys::{Key, Shape};
+use crate::version::Version;
 
 /// Whether the value has its key's type; what is inside it is checked too.
-pub(crate) fn shape(key: &Key, value: &Value<'_>, findings: &mut Findings) -> bool {
+pub(crate) fn shape(
+    key: &Key,
+    version: Version,
+    value: &Value<'_>,
+    findings: &mut Findings,
+) -> bool {
     let (path, at) = (key.path, value.start());
     match (key.shape, value) {
-        (Shape::Anything, _)
-        | (Shape::String, Value::StringLit(_))
-        | (Shape::Bool, Value::BooleanLit(_)) => true,
+        // What is no version was said before anything else.
+        (Shape::Anything | Shape::Version, _)
+        | (Shape::String | Shape::Size | Shape::Percent | Shape::Retention, Value::StringLit(_))
+        | (Shape::Bool, Value::BooleanLit(_))
+        // Said where it is read, with what would be right.
+        | (Shape::Percent, Value::NumberLit(_)) => true,
+        (Shape::Word(words), Value::StringLit(text)) => {
+            word(path, at, words, &text.value, findings)
+        }
         (Shape::Section, Value::Object(object)) => {
-            members(path, object, findings);
+            members(path, version, object, findings);
             true
         }
         (Shape::Sections, Value::Array(array)) => {
             for element in &array.elements {
                 match element {
-                    Value::Object(object) => members(&format!("{path}[]"), object, findings),
+                    Value::Object(object) => members(&format!("{path}[]"), version, object, findings),
                     other => wrong(
                         other.start(),
                         &format!("an entry of {path}"),
@@ -76,8 +88,11 @@ pub(crate) fn shape(key: &Key, value: &Value<'_>, findings: &mut Findings) -> bo
             paths(path, &array.elements, findings);
             true
         }
-        (Shape::Number | Shape::Positive, Value::NumberLit(number)) => {
-            let least = u64::from(key.shape == Shape::Positive);
+        (
+            Shape::Number | Shape::Positive | Shape::Size | Shape::Retention,
+            Value::NumberLit(number),
+        ) => {
+            let least = u64::from(key.shape != Shape::Number);
             let fits = number
                 .value
                 .parse::<u64>()
@@ -99,6 +114,35 @@ pub(crate) fn shape(key: &Key, value: &Value<'_>, findings: &mut Findings) -> bo
             false
         }
     }
+}
+
+/// One of a few words, or an error that names the nearest of them.
+fn word(
+    path: &str,
+    at: usize,
+    words: &[(&str, &str)],
+    text: &str,
+    findings: &mut Findings,
+) -> bool {
+    if words.iter().any(|(word, _)| *word == text) {
+        return true;
+    }
+    let offered = words.iter().filter(|(_, meaning)| !meaning.is_empty());
+    let hint = match nearest(text, offered.clone().map(|(word, _)| *word)) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => {
+            let all: Vec<String> = offered
+                .map(|(word, meaning)| format!("{word:?} ({meaning})"))
+                .collect();
+            format!("write {}", all.join(" or "))
+        }
+    };
+    findings.error(
+        at,
+        format!("{} is no value of {path}", quoted(text)),
+        Some(hint),
+    );
+    false
 }
 
 fn map(
@@ -199,8 +243,8 @@ fn wrong(at: usize, what: &str, expected: &str, found: &Value<'_>, findings: &mu
         ("a list of strings" | "a list of paths", Value::StringLit(text)) => {
             Some(format!("write [{}]", quoted(&text.value)))
         }
-        ("true or false", Value::StringLit(text)) if matches!(&*text.value, "true" | "false") => {
-            Some(format!("write {} without the quotes", text.value))
+        ("true or false", Value::StringLit(text)) => {
+            meant(&text.value).map(|meant| format!("write {meant} without the quotes"))
         }
         ("a whole number", Value::StringLit(text)) if text.value.parse::<u64>().is_ok() => {
             Some(format!("write {} without the quotes", text.value))
@@ -215,6 +259,16 @@ fn wrong(at: usize, what: &str, expected: &str, found: &Value<'_>, findings: &mu
     );
 }
 
+/// The truth value that a text in its place was probably meant to be.
+fn meant(text: &str) -> Option<bool> {
+    let lower = text.trim().to_ascii_lowercase();
+    match lower.as_str() {
+        "yes" | "on" | "1" | "enabled" => Some(true),
+        "no" | "off" | "0" | "disabled" => Some(false),
+        _ => nearest(&lower, ["true", "false"]).map(|word| word == "true"),
+    }
+}
+
 impl Shape {
     fn describe(self) -> &'static str {
         match self {
@@ -224,9 +278,13 @@ impl Shape {
             Self::ListMap => "an object of lists of strings",
             Self::Strings => "a list of strings",
             Self::Paths => "a list of paths",
-            Self::String => "a string",
+            Self::String | Self::Word(_) => "a string",
+            Self::Percent => "percents of one CPU, such as \"50%\"",
             Self::Bool => "true or false",
             Self::Number | Self::Positive => "a whole number",
+            Self::Size => "a number of bytes, or text such as \"512M\"",
+            Self::Retention => "an age such as \"90d\", or a number of entries",
+            Self::Version => "a version",
             Self::Anything => "any value",
         }
     }

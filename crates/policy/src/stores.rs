@@ -1,7 +1,7 @@
 //! The built-in credential stores: paths that stay unreadable under every policy unless `filesystem.allowRead` names
 //! them or something inside them. One place, each with its reason.
 
-/// A path below the home folder where secrets are kept.
+/// A path where secrets are kept: below the home folder, or the machine's own, which root can read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Store {
     /// As a settings file would write it.
@@ -62,6 +62,17 @@ const HISTORY: &str = "commands as typed, passwords among them";
 
 #[rustfmt::skip]
 const STORES: &[Store] = &[
+    both("/etc/shadow", "password hashes of the machine's users"),
+    both("/etc/shadow-", "password hashes of the machine's users"),
+    both("/etc/gshadow", "password hashes of the machine's groups"),
+    both("/etc/gshadow-", "password hashes of the machine's groups"),
+    both("/etc/sudoers", "who may become whom on this machine"),
+    both("/etc/sudoers.d", "who may become whom on this machine"),
+    both("/etc/ssh/ssh_host_rsa_key", "the machine's own ssh key"),
+    both("/etc/ssh/ssh_host_ecdsa_key", "the machine's own ssh key"),
+    both("/etc/ssh/ssh_host_ed25519_key", "the machine's own ssh key"),
+    both("/etc/ssl/private", "private keys of the machine's services"),
+    both("/etc/kubernetes", "keys of the cluster that the machine is in"),
     // Keys and sign-ins of the person.
     both("~/.ssh", "private SSH keys"),
     both("~/.gnupg", "private PGP keys"),

@@ -28,6 +28,15 @@ pub(crate) fn launcher(command: &[String]) -> Option<&str> {
         .and_then(|program| program.rsplit('/').next())
 }
 
+/// The caches of a launcher of this name, below the home folder.
+pub(crate) fn folders(launcher: &str) -> impl Iterator<Item = &'static str> {
+    CACHES
+        .iter()
+        .filter(move |(launchers, _)| launchers.contains(&launcher))
+        .flat_map(|(_, caches)| *caches)
+        .copied()
+}
+
 /// The caches of a command's launcher that policy lets be read and not written.
 ///
 /// `files` has the paths without links; `folder` tells where a path really is, if a folder is there.
@@ -40,10 +49,7 @@ pub(crate) fn of(
     let Some(launcher) = launcher(command) else {
         return Vec::new();
     };
-    CACHES
-        .iter()
-        .filter(|(launchers, _)| launchers.contains(&launcher))
-        .flat_map(|(_, caches)| *caches)
+    folders(launcher)
         .filter_map(|cache| folder(&home.join(cache)))
         .filter(|cache| files.decide_read(cache).allowed && !files.decide_write(cache).allowed)
         .collect()
@@ -59,6 +65,7 @@ mod tests {
             home: "/h".into(),
             cwd: "/h/p".into(),
             protected: vec![],
+            program: Vec::new(),
             macos: false,
         };
         let source = Source {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use srt_policy::{Decision, EnvSelection, Host, NetworkPolicy, Target};
+use srt_policy::{Decision, EnvSelection, Host, NetworkPolicy, Permit, Target};
 
 use crate::caches::launcher;
 
@@ -58,7 +58,10 @@ fn allows_loopback(network: &NetworkPolicy) -> bool {
         host: Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         port: 1,
     };
-    !network.loopback_listeners().is_empty() || matches!(network.decide(&any), Decision::Allow(_))
+    // What is only observed is not meant: a server's own children stay off the proxy.
+    let named = |permit: &Permit| permit.would_be_denied().is_none();
+    !network.loopback_listeners().is_empty()
+        || matches!(network.decide(&any), Decision::Allow(permit) if named(&permit))
 }
 
 #[cfg(test)]
@@ -71,6 +74,7 @@ mod tests {
             home: "/h".into(),
             cwd: "/h".into(),
             protected: vec![],
+            program: Vec::new(),
             macos: false,
         };
         let source = Source {

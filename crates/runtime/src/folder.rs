@@ -1,4 +1,4 @@
-//! A launch's folder on the host: its temporary folder, and what a sweep must know should we die.
+//! A launch's folder on the host: its temporary folder, and whatever else it has of its own.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 
 use srt_sandbox::Overlay;
 
-use crate::stubs;
-
-const STUBS: &str = "stubs.json";
 const TEMP: &str = "tmp";
 
 /// The folder of one launch.
@@ -54,12 +51,15 @@ impl Folder {
         Ok(overlay)
     }
 
-    /// Writes down which stubs the launch is about to make, before it makes them.
-    pub(crate) fn record_stubs(&self, paths: &[PathBuf]) -> io::Result<()> {
-        if paths.is_empty() {
-            return Ok(());
-        }
-        std::fs::write(self.path.join(STUBS), serde_json::to_vec(paths)?)
+    /// Where the private folder number `index` is, that stands in the place of one of the host's.
+    pub(crate) fn own(&self, index: usize) -> PathBuf {
+        self.path.join(format!("own-{index}"))
+    }
+
+    /// Makes a folder below a private one, with what leads to it.
+    pub(crate) fn make_own(&self, path: &Path) -> io::Result<()> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.mode(0o700).recursive(true).create(path)
     }
 
     /// Removes it all. The server may have taken permission bits off its own folders.
@@ -80,11 +80,6 @@ pub(crate) fn sweep(top: &Path) -> io::Result<Vec<String>> {
     };
     for entry in entries {
         let path = entry?.path();
-        if let Ok(text) = std::fs::read(path.join(STUBS))
-            && let Ok(paths) = serde_json::from_slice::<Vec<PathBuf>>(&text)
-        {
-            paths.iter().for_each(|path| stubs::sweep(path));
-        }
         remove_all(&path)?;
         swept.extend(
             path.file_name()
@@ -96,7 +91,7 @@ pub(crate) fn sweep(top: &Path) -> io::Result<Vec<String>> {
 
 /// Removes a folder that a server could write, however it left it: permission bits taken off, and nested so deep that
 /// a recursive removal would run out of descriptors or stack, and take the daemon with it.
-fn remove_all(top: &Path) -> io::Result<()> {
+pub(crate) fn remove_all(top: &Path) -> io::Result<()> {
     let mut moved = 0;
     loop {
         let mut found = false;
@@ -162,13 +157,6 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let launches = top.path().join("launches");
         let folder = Folder::create(&launches, "one").unwrap();
-        let stub = top.path().join("stub");
-        folder.record_stubs(std::slice::from_ref(&stub)).unwrap();
-        std::mem::forget(
-            stubs::Stubs::default()
-                .hold(std::slice::from_ref(&stub))
-                .unwrap(),
-        );
         let deep = folder.temp().join("a/b");
         std::fs::create_dir_all(&deep).unwrap();
         std::fs::write(deep.join("c"), "x").unwrap();
@@ -178,7 +166,6 @@ mod tests {
         )
         .unwrap();
         assert_eq!(sweep(&launches).unwrap(), ["one"]);
-        assert!(!stub.exists());
         assert_eq!(std::fs::read_dir(&launches).unwrap().count(), 0);
     }
 
@@ -190,7 +177,7 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         // Deeper than any path is long, as only a process that walks there can make it.
         let mut here = openat(CWD, &path, OFlags::DIRECTORY, Mode::empty()).unwrap();
-        for depth in 0..20_000 {
+        for depth in 0..5_000 {
             mkdirat(&here, "d", Mode::RWXU).unwrap();
             if depth % 1000 == 0 {
                 mkdirat(&here, ".moved-3", Mode::RWXU).unwrap();

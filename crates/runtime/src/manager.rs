@@ -1,26 +1,36 @@
 //! Launching: policy and command in, a running sandbox with its own way out, and all of it gone afterwards.
 
-use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use srt_egress::{Egress, Event, Listeners};
-use srt_policy::{FilesystemPolicy, NetworkPolicy, Policy};
+use srt_egress::{Egress, FlowsHandle, Listeners};
+use srt_policy::{
+    AuditPolicy, FilesystemMode, FilesystemPolicy, NetworkPolicy, Policy, UnixSockets,
+};
 use srt_sandbox::{
-    Command, Exit, LaunchError, Prepared, Processes, Sandbox, SandboxSpec, Seed, Stdio, Step, Tools,
+    Command, Exit, LaunchError, Prepared, Processes, Sandbox, SandboxSpec, Seed, Stdio, Step,
+    Tools, Violation,
 };
 use tokio::sync::{mpsc, watch};
-use uuid::Uuid;
 
 use crate::caches;
-use crate::denial::{FileDenial, explain};
-use crate::disk::Disk;
+use crate::denial::{FileDenial, explain, is_one};
+use crate::disk::{Disk, links};
+use crate::error::RuntimeError;
 use crate::folder::{self, Folder};
-use crate::lower::{LooseLink, Place, lower};
+use crate::layers::{Laid, Layers};
+use crate::links::{Judges, Loose, Seat, expected, first_loose, identity_of};
+use crate::lower::{Look as _, Place, lower};
+use crate::minimal::{Account, own_places};
+use crate::network::NetworkHandle;
+use crate::overlays;
+use crate::request::LaunchRequest;
 use crate::server_environment;
-use crate::stubs::{Held, Stubs};
+use crate::sockets;
+use crate::why::{self, FileAnswer};
 
 /// How long after a launch the next one's helper is started.
 const SPARE_DELAY: Duration = Duration::from_millis(5);
@@ -32,84 +42,41 @@ pub struct Config {
     pub tools: Tools,
     /// Where launches have their folders; nobody else's files may be in it.
     pub launches: PathBuf,
+    /// Where what servers change of overlaid folders is kept; nobody else's files may be in it.
+    pub layers: PathBuf,
     /// The user's home folder.
     pub home: PathBuf,
 }
 
-/// Why a launch did not happen.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RuntimeError {
-    /// The sandbox could not be built, or the command not run in it.
-    #[error(transparent)]
-    Sandbox(#[from] LaunchError),
-    /// The launch's folder could not be made.
-    #[error("cannot make the launch's folder in {}: {source}\nhint: the state folder must be writable and have space left", path.display())]
-    Folder {
-        /// Where.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The place of a denied path could not be held.
-    #[error(
-        "cannot hold the place of a denied path that does not exist yet: {source}\nhint: create it, or deny the folder around it"
-    )]
-    Stub {
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A link that the server could replace stands between a rule and its path.
-    #[error(
-        "{} is a symbolic link in a folder that the server may write, so it could replace it, and {rule:?} would no longer hold\nhint: allow writing in narrower folders, or put a file or folder in the link's place", link.display()
-    )]
-    LooseLink {
-        /// The link.
-        link: PathBuf,
-        /// The rule's path, as written.
-        rule: String,
-    },
-    /// The working directory cannot be used.
-    #[error("the working directory {} {why}\nhint: --cwd chooses another", path.display())]
-    WorkingDirectory {
-        /// The folder.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// The proxies could not be served.
-    #[error(transparent)]
-    Egress(#[from] srt_egress::ServeError),
+impl Config {
+    /// The programs that run outside of sandboxes, as far as they are known here: the tools, and those that are
+    /// installed beside the helper.
+    fn programs(&self) -> Vec<PathBuf> {
+        let jail = &self.tools.jail;
+        let beside = ["srt", "srtd", "srtctl"].map(|name| jail.with_file_name(name));
+        [jail.clone(), self.tools.bwrap.clone()]
+            .into_iter()
+            .chain(beside)
+            .collect()
+    }
 }
 
-/// One launch to be.
-#[derive(Debug)]
-pub struct LaunchRequest {
-    /// Names the launch's folder.
-    pub id: Uuid,
-    /// What it may do.
-    pub policy: Arc<Policy>,
-    /// Program and arguments.
-    pub command: Vec<String>,
-    /// Absolute.
-    pub cwd: PathBuf,
-    /// The environment that policy chooses from.
-    pub offered: BTreeMap<String, String>,
-    /// Names asked for beside the baseline.
-    pub named: Vec<String>,
-    /// The file mode creation mask (umask(2)), 9 bits.
-    pub umask: u32,
-    /// Where what happens to its traffic is told. Keep receiving until the launch is closed.
-    pub events: mpsc::Sender<Event>,
-    /// Where refused uses of files are told. Their number is bounded: a path that is refused again is counted.
-    pub denials: mpsc::UnboundedSender<FileDenial>,
+/// What was left of launches that nobody ended, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Swept {
+    /// Their folders: the launches' ids.
+    pub folders: Vec<String>,
+    /// Their cgroups, with whatever still ran in them.
+    pub cgroups: Vec<String>,
 }
 
 /// Launches sandboxes.
 #[derive(Debug)]
 pub struct SandboxManager {
     config: Config,
-    stubs: Stubs,
+    swept: Swept,
+    judges: Judges,
+    layers: Layers,
     /// A helper that has made its namespaces already: taken by the next launch, replaced after it.
     spare: Arc<Mutex<Option<Seed>>>,
 }
@@ -120,18 +87,40 @@ impl SandboxManager {
     /// # Errors
     /// When it cannot be removed.
     pub fn new(config: Config) -> io::Result<Self> {
-        let swept = folder::sweep(&config.launches)?;
-        if !swept.is_empty() {
-            tracing::info!(
-                count = swept.len(),
-                "removed the folders of launches that a dead daemon left"
-            );
-        }
+        // Processes first: what is in a cgroup may still write in its folder.
+        let swept = Swept {
+            cgroups: srt_sandbox::settle_limits(),
+            folders: folder::sweep(&config.launches)?,
+        };
         Ok(Self {
+            swept,
+            layers: Layers::new(config.layers.clone())?,
             config,
-            stubs: Stubs::default(),
+            judges: Judges::default(),
             spare: Arc::default(),
         })
+    }
+
+    /// What an earlier manager with the same folder left behind, and is gone.
+    pub fn swept(&self) -> &Swept {
+        &self.swept
+    }
+
+    /// What servers changed of overlaid folders.
+    pub fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// What policy says of reading or writing `path` (absolute), as a launch that begins now would be answered. It looks
+    /// at the disk.
+    pub fn examine_file(
+        &self,
+        policy: &Policy,
+        cwd: &Path,
+        path: &Path,
+        write: bool,
+    ) -> FileAnswer {
+        why::examine(policy, cwd, &self.config.programs(), path, write)
     }
 
     /// Builds everything but the server itself.
@@ -148,6 +137,14 @@ impl SandboxManager {
             }
         }
         let cwd = disk.resolve(&request.cwd);
+        if let Some(identity) = request.cwd_identity
+            && identity_of(&cwd) != Some(identity)
+        {
+            return Err(bad_cwd(
+                &request.cwd,
+                "is another folder than the host is in: it was replaced meanwhile",
+            ));
+        }
         let top = &self.config.launches;
         let folder = Folder::create(top, &request.id.to_string()).map_err(|source| {
             RuntimeError::Folder {
@@ -157,24 +154,29 @@ impl SandboxManager {
         })?;
         let mut belongings = Belongings {
             folder,
-            stubs: None,
+            seat: None,
+            laid: Laid::default(),
         };
         let temp = belongings.folder.temp();
         let mut lowered = lower(
             &request.policy,
             &request.cwd,
             &temp,
-            |path| match self.stubs.holds(path) {
-                true => Place::Absent,
-                false => disk.place(path),
-            },
-            |path| disk.resolve(path),
-            links,
+            &self.config.programs(),
+            &disk,
         );
-        if let Some(LooseLink { link, rule }) = lowered.loose.into_iter().next() {
-            return Err(RuntimeError::LooseLink { link, rule });
+        if let Some(judged) = &lowered.spec.judged {
+            belongings.seat = Some(self.judges.add(request.id, judged.judge.clone()));
+        }
+        let written = &request.policy.filesystem;
+        if let Some(Loose { link, rule, target }) = first_loose(written, &disk, &self.judges) {
+            return Err(RuntimeError::LooseLink { link, rule, target });
         }
         let files = lowered.files;
+        let (layers, policy) = (&self.layers, &request.policy);
+        belongings.laid = Laid::over(layers, &request.server, policy, &files, &cwd).await?;
+        lowered.spec.overlays = belongings.laid.overlays();
+        lowered.spec.files = overlays::beneath(lowered.spec.files, &lowered.spec.overlays, &files);
         let caches = caches::of(&request.command, &self.config.home, &files, |path| {
             (disk.place(path) == Place::Folder).then(|| disk.resolve(path))
         });
@@ -189,18 +191,57 @@ impl SandboxManager {
                     })?;
             lowered.spec.overlays.push(overlay);
         }
-        let stub = |source| RuntimeError::Stub { source };
-        belongings
-            .folder
-            .record_stubs(&lowered.stubs)
-            .map_err(stub)?;
-        belongings.stubs = Some(self.stubs.hold(&lowered.stubs).map_err(stub)?);
+        lowered.notes.extend(sockets::add(
+            &request.policy.sockets,
+            &files,
+            &mut lowered.spec,
+            &disk,
+        ));
+        if files.mode() == FilesystemMode::Minimal {
+            let home = disk.resolve(&self.config.home);
+            let mut beside = vec![request.cwd.as_path()];
+            if let UnixSockets::Listed(sockets) = &request.policy.sockets {
+                beside.extend(sockets.iter().map(|socket| socket.path.as_path()));
+            }
+            lowered.spec.own = own_places(
+                &request.policy.filesystem,
+                &lowered.spec,
+                &home,
+                &beside,
+                &Account::own(&request.offered),
+                |path| {
+                    let says = |link: PathBuf| Some((link.clone(), std::fs::read_link(link).ok()?));
+                    links(path).into_iter().filter_map(says).collect()
+                },
+                |index| belongings.folder.own(index),
+            );
+            let own = &lowered.spec.own;
+            own.folders
+                .iter()
+                .map(|folder| folder.host.clone())
+                .chain(lowered.spec.private_on_host(&home))
+                .chain(
+                    lowered
+                        .spec
+                        .ways()
+                        .iter()
+                        .filter_map(|way| lowered.spec.private_on_host(way)),
+                )
+                .try_for_each(|path| belongings.folder.make_own(&path))
+                .map_err(|source| RuntimeError::Folder {
+                    path: top.clone(),
+                    source,
+                })?;
+        }
 
+        let expected = expected(&files, &lowered.spec, &disk, &cwd);
         let temp_inside = lowered.spec.temp.inside.display().to_string();
         let mut prepared = self.prepared(lowered.spec).await?;
+        lowered.notes.extend_from_slice(prepared.notes());
         let (network, policy) = watch::channel(Arc::new(request.policy.network.clone()));
         let mut config = srt_egress::Config::new(policy, request.events);
         config.token = token();
+        config.gate = request.gate;
         let selection = request
             .policy
             .environment
@@ -223,6 +264,7 @@ impl SandboxManager {
                     transparent: sockets.transparent,
                     dns_udp: sockets.dns_udp,
                     dns_tcp: sockets.dns_tcp,
+                    udp: sockets.udp,
                 },
                 config,
             )?),
@@ -236,10 +278,12 @@ impl SandboxManager {
                 arguments: request.command,
                 environment,
                 cwd,
+                expected,
                 umask: request.umask,
             },
             notes: lowered.notes,
             files,
+            audit: request.policy.audit.clone(),
             denials: request.denials,
             left_out: selection.left_out,
         })
@@ -305,7 +349,8 @@ pub struct PreparedLaunch {
     command: Command,
     notes: Vec<String>,
     left_out: Vec<String>,
-    files: FilesystemPolicy,
+    files: Arc<FilesystemPolicy>,
+    audit: AuditPolicy,
     denials: mpsc::UnboundedSender<FileDenial>,
 }
 
@@ -320,13 +365,24 @@ impl PreparedLaunch {
         &self.left_out
     }
 
+    /// Where the rules for its traffic are replaced, from before its first byte until its end.
+    pub fn network(&self) -> NetworkHandle {
+        NetworkHandle::new(self.network.clone())
+    }
+
     /// Starts the server.
     ///
     /// # Errors
     /// The step that failed. Nothing is left behind.
     pub async fn start(self, stdio: Stdio) -> Result<Launch, RuntimeError> {
-        let (files, denials) = (self.files, self.denials);
-        let report = move |violation| {
+        let (files, audit, denials) = (self.files, self.audit, self.denials);
+        let report = move |violation: Violation| {
+            let on_host = |path: &Path| path.symlink_metadata().is_ok();
+            if audit.ignores(&violation.program, &violation.path)
+                || !is_one(&violation, &files, on_host)
+            {
+                return;
+            }
             // Whoever has stopped listening has no use for it.
             let _ = denials.send(explain(violation, &files));
         };
@@ -370,9 +426,25 @@ impl Launch {
         self.sandbox.processes()
     }
 
-    /// Replaces the rules for its traffic: new requests are decided by them at once.
+    /// Its permitted exchanges, to list as long as it lives and after. The handle does not keep it alive.
+    pub fn flows(&self) -> FlowsHandle {
+        self.egress.as_ref().map(Egress::watch).unwrap_or_default()
+    }
+
+    /// Replaces the rules for its traffic: new requests are decided by them at once, and what is under way and no
+    /// longer permitted is closed.
     pub fn set_network(&self, network: Arc<NetworkPolicy>) {
         self.network.send_replace(network);
+    }
+
+    /// The other side of its own terminal, once, where it has one: whoever holds it shows it.
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.sandbox.take_terminal()
+    }
+
+    /// Waits until it has changed more of an overlaid folder than it may, and says so; for ever, as long as it has not.
+    pub fn overfull(&self) -> impl Future<Output = String> + Send + use<> {
+        self.belongings.laid.overfull()
     }
 
     /// Waits until the server has ended and no process of the launch is left. Cancel safe.
@@ -386,8 +458,9 @@ impl Launch {
         if let Some(egress) = self.egress {
             egress.shutdown().await;
         }
+        let mut belongings = self.belongings;
+        belongings.laid.end().await;
         // A server may have left a million files.
-        let belongings = self.belongings;
         let _ = tokio::task::spawn_blocking(move || drop(belongings)).await;
     }
 }
@@ -396,13 +469,13 @@ impl Launch {
 #[derive(Debug)]
 struct Belongings {
     folder: Folder,
-    stubs: Option<Held>,
+    seat: Option<Seat>,
+    /// What it holds of layers.
+    laid: Laid,
 }
 
 impl Drop for Belongings {
     fn drop(&mut self) {
-        // First the stubs, which the folder's record is about.
-        self.stubs = None;
         if let Err(error) = self.folder.remove() {
             tracing::error!(%error, "cannot remove a launch's folder");
         }
@@ -416,35 +489,6 @@ fn bad_cwd(path: &Path, why: &'static str) -> RuntimeError {
     }
 }
 
-/// The links that a path leads through, each by its place without links.
-fn links(path: &Path) -> Vec<PathBuf> {
-    /// As many as the kernel follows (path_resolution(7)).
-    const MOST: usize = 40;
-    let mut found = Vec::new();
-    let mut here = PathBuf::from("/");
-    let mut rest: Vec<PathBuf> = path.iter().rev().map(PathBuf::from).collect();
-    while let Some(part) = rest.pop() {
-        match part.to_str() {
-            Some("/") => here = PathBuf::from("/"),
-            Some(".") => {}
-            Some("..") => {
-                here.pop();
-            }
-            _ => {
-                let there = here.join(&part);
-                match std::fs::read_link(&there) {
-                    Ok(target) if found.len() < MOST => {
-                        rest.extend(target.iter().rev().map(PathBuf::from));
-                        found.push(there);
-                    }
-                    _ => here = there,
-                }
-            }
-        }
-    }
-    found
-}
-
 /// On Linux each sandbox has listeners that nobody else can reach, and needs no token.
 #[cfg(target_os = "linux")]
 fn token() -> Option<String> {
@@ -452,27 +496,5 @@ fn token() -> Option<String> {
 }
 #[cfg(not(target_os = "linux"))]
 fn token() -> Option<String> {
-    Some(Uuid::new_v4().simple().to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::symlink;
-
-    #[test]
-    fn every_link_on_the_way_is_found_where_it_really_is() {
-        let top = tempfile::tempdir().unwrap();
-        let top = top.path().canonicalize().unwrap();
-        std::fs::create_dir_all(top.join("real/deep")).unwrap();
-        symlink("real", top.join("one")).unwrap();
-        symlink("../deep/nowhere", top.join("real/deep/two")).unwrap();
-        symlink(top.join("loop"), top.join("loop")).unwrap();
-        assert_eq!(links(&top.join("real/deep")), [] as [PathBuf; 0]);
-        assert_eq!(
-            links(&top.join("one/deep/two/x")),
-            [top.join("one"), top.join("real/deep/two")]
-        );
-        assert_eq!(links(&top.join("loop")).len(), 40);
-    }
+    Some(uuid::Uuid::new_v4().simple().to_string())
 }

@@ -38,8 +38,12 @@ pub enum Step {
     Landlock,
     /// seccomp.
     Seccomp,
+    /// seccomp's user notification, by which files are judged when they are used.
+    Notify,
     /// Putting standard input, output and error in place.
     Stdio,
+    /// Making the server's own terminal.
+    Terminal,
     /// Executing the server.
     Exec,
 }
@@ -63,7 +67,9 @@ impl Step {
             Self::Limits => "set the resource limits",
             Self::Landlock => "apply Landlock",
             Self::Seccomp => "apply the seccomp filter",
+            Self::Notify => "stop the server's calls that name files (seccomp user notification)",
             Self::Stdio => "connect standard input and output",
+            Self::Terminal => "make a terminal for the program",
             Self::Exec => "run the server's command",
         }
     }
@@ -91,6 +97,14 @@ pub enum LaunchError {
         /// The path.
         path: PathBuf,
     },
+    /// A limit that cannot be enforced on this host.
+    #[error("{key} cannot be enforced: {why}\nhint: {}", limit_hint())]
+    Limit {
+        /// The dotted key.
+        key: &'static str,
+        /// What is missing.
+        why: String,
+    },
     /// A step did not answer in time.
     #[error(
         "the sandbox was not ready after {seconds} s\nhint: \"srtctl doctor\" checks each mechanism on its own"
@@ -114,21 +128,44 @@ impl LaunchError {
     pub fn step(&self) -> Option<Step> {
         match self {
             Self::Failed { step, .. } => Some(*step),
+            Self::Limit { .. } => Some(Step::Limits),
             _ => None,
         }
     }
 }
+
+fn limit_hint() -> &'static str {
+    if cfg!(target_os = "macos") {
+        "macOS has no such limit for a group of processes: remove the key, or write \"limits\": \"best-effort\" to launch without it"
+    } else {
+        "run srtd as a systemd user service, whose cgroup is delegated to it (\"systemctl --user enable --now srtd\"), as an ordinary user; or write \"limits\": \"best-effort\" in the settings file to launch without the limit"
+    }
+}
+
+/// Some limit of `/proc/sys/user` is reached (namespaces(7)); bubblewrap tells it in words.
+const NO_ROOM: &str = "no more namespaces of some kind may be made: \"srtctl doctor\" names the limit; raise it (sysctl user.max_*_namespaces) or end some sandboxes";
 
 fn hint(step: Step, errno: i32, message: &str) -> String {
     let text = match (step, errno) {
         (Step::UserNamespace | Step::IdMaps, libc::EPERM | libc::EACCES) => {
             "this system does not let ordinary users create user namespaces; \"srtctl doctor\" prints the remedy for it"
         }
-        (Step::UserNamespace, libc::ENOSPC | libc::EUSERS) => {
-            "too many namespaces: raise user.max_user_namespaces and user.max_net_namespaces with sysctl"
-        }
+        (Step::UserNamespace, libc::ENOSPC | libc::EUSERS) => NO_ROOM,
+        (Step::Mounts, _) if message.contains("_namespaces exceeded") => NO_ROOM,
         (Step::Overlay, _) => {
             "unprivileged overlayfs needs Linux 5.11 and a state folder whose file system has user xattrs (ext4, xfs, btrfs); or open the folder with allowWrite"
+        }
+        (Step::Notify, libc::EBUSY) => {
+            "another program already watches the daemon's system calls: start srtd outside of it"
+        }
+        (Step::Notify, _) => {
+            "rules that are judged when a file is used need Linux 5.14; a policy without allowWrite and without patterns does not"
+        }
+        (Step::Terminal, libc::ENOSYS) => {
+            "pass --no-direct, or give it a pipe in the place of each terminal: srt --direct COMMAND < FILE 2>&1 | cat"
+        }
+        (Step::Terminal, libc::ENOSPC) => {
+            "too many pseudo-terminals: raise kernel.pty.max with sysctl, or end some"
         }
         (Step::Spawn, libc::ENOENT) => {
             "srt-jail belongs beside srtd: reinstall with \"make install\""

@@ -6,8 +6,11 @@
 
 mod descriptors;
 mod error;
+mod signals;
 mod spawner;
 mod spec;
+mod stdio;
+mod usage;
 
 pub mod seatbelt;
 pub mod support;
@@ -19,13 +22,22 @@ mod macos;
 
 // The one place that chooses a backend.
 #[cfg(target_os = "linux")]
-pub use linux::{Prepared, Processes, Sandbox, Seed, jail_main, probe, process};
+pub use linux::{Prepared, Processes, Sandbox, Seed, jail_main, probe, process, settle_limits};
 #[cfg(target_os = "macos")]
-pub use macos::{Prepared, Processes, Sandbox, Seed, jail_main, probe, process};
+pub use macos::{Prepared, Processes, Sandbox, Seed, jail_main, probe, process, settle_limits};
 
-pub use descriptors::raise_descriptor_limit;
+// For the fuzz targets, which `cargo fuzz` builds with this.
+#[cfg(all(fuzzing, target_os = "linux"))]
+#[doc(hidden)]
+pub use linux::fuzzing;
+
+pub use descriptors::{inherit, raise_descriptor_limit, restore_descriptor_limit};
 pub use error::{LaunchError, Step};
+pub use signals::learn_of_children;
+pub use usage::Usage;
+
 pub use spec::{
-    Access, Command, Exit, Limits, NetworkSpec, Overlay, PathRule, SandboxSpec, Sockets, Stdio,
-    TempFolder, Tools, Violation,
+    Access, Command, Exit, Judge, Judged, Limits, Link, NetworkSpec, Opened, Overlay, OwnFile,
+    OwnPlaces, PathRule, Patterns, SandboxSpec, Sockets, TempFolder, Tools, UnixSockets, Violation,
 };
+pub use stdio::{Stdio, Terminal, TerminalModes};

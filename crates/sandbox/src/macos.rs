@@ -9,8 +9,8 @@ use std::process::Stdio as ProcessStdio;
 use tokio::process::Child;
 
 use crate::{
-    Command, Exit, LaunchError, SandboxSpec, Sockets, Stdio, Step, Tools, Violation, seatbelt,
-    spawner,
+    Command, Exit, LaunchError, Limits, SandboxSpec, Sockets, Stdio, Step, Tools, Violation,
+    seatbelt, spawner,
 };
 
 pub use process::Processes;
@@ -21,6 +21,11 @@ pub fn jail_main() -> i32 {
     2
 }
 
+/// Nothing limits a group of processes on macOS: there is nothing to make ready.
+pub fn settle_limits() -> Vec<String> {
+    Vec::new()
+}
+
 /// A sandbox whose proxies listen and in which nothing runs yet.
 #[derive(Debug)]
 pub struct Prepared {
@@ -28,6 +33,7 @@ pub struct Prepared {
     sockets: Option<Sockets>,
     http: SocketAddr,
     socks: SocketAddr,
+    notes: Vec<String>,
 }
 
 /// The beginning of a sandbox: nothing, on macOS.
@@ -50,6 +56,7 @@ impl Prepared {
     /// # Errors
     /// When a listener cannot be opened.
     pub async fn new(_seed: Seed, spec: SandboxSpec, _tools: &Tools) -> Result<Self, LaunchError> {
+        let notes = unenforced(&spec.limits)?;
         let listen = || -> io::Result<(TcpListener, SocketAddr)> {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             listener.set_nonblocking(true)?;
@@ -67,11 +74,18 @@ impl Prepared {
                 transparent: Vec::new(),
                 dns_udp: Vec::new(),
                 dns_tcp: Vec::new(),
+                udp: Vec::new(),
                 captures_every_port: false,
             }),
             http: http_address,
             socks: socks_address,
+            notes,
         })
+    }
+
+    /// What was asked for and is left out, where that is allowed, for a person.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The listeners, once.
@@ -99,11 +113,24 @@ impl Prepared {
         stdio: Stdio,
         _report: impl Fn(Violation) + Send + 'static,
     ) -> Result<Sandbox, LaunchError> {
+        let Stdio {
+            stdin: Some(stdin),
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            ..
+        } = stdio
+        else {
+            return Err(LaunchError::Failed {
+                step: Step::Terminal,
+                errno: libc::ENOSYS,
+                message: "not written for macOS".into(),
+            });
+        };
         let profile = seatbelt::profile(&self.spec, &[self.http.port(), self.socks.port()]);
         let mut process = tokio::process::Command::new("/bin/sh");
         process
             .arg("-c")
-            .arg(preparation(&command, self.spec.limits.file_descriptors))
+            .arg(preparation(&command, &self.spec.limits))
             .arg("sh")
             .arg("/usr/bin/sandbox-exec")
             .arg("-p")
@@ -112,11 +139,18 @@ impl Prepared {
             .env_clear()
             .envs(&command.environment)
             .current_dir(&command.cwd)
-            .stdin(ProcessStdio::from(stdio.stdin))
-            .stdout(ProcessStdio::from(stdio.stdout))
-            .stderr(ProcessStdio::from(stdio.stderr))
+            .stdin(ProcessStdio::from(stdin))
+            .stdout(ProcessStdio::from(stdout))
+            .stderr(ProcessStdio::from(stderr))
             .process_group(0)
             .kill_on_drop(true);
+        // SAFETY: it allocates nothing and takes no lock: it may run between fork and exec.
+        unsafe {
+            process.pre_exec(|| {
+                crate::signals::to_default();
+                Ok(())
+            })
+        };
         let child = spawner::spawn(process)
             .await
             .map_err(|error| LaunchError::io(Step::Spawn, "/usr/bin/sandbox-exec", &error))?;
@@ -125,15 +159,47 @@ impl Prepared {
     }
 }
 
+/// The limits that are left out, where that is allowed: nothing on macOS counts what a group of processes uses.
+/// `RLIMIT_NPROC` counts all processes of the user.
+fn unenforced(limits: &Limits) -> Result<Vec<String>, LaunchError> {
+    const WHY: &str = "macOS limits single processes only";
+    let mut notes = Vec::new();
+    for (key, asked) in [
+        ("runtime.memoryMax", limits.memory.is_some()),
+        ("runtime.cpuQuota", limits.cpu_percent.is_some()),
+        ("runtime.maxProcesses", limits.processes.is_some()),
+    ] {
+        if asked && !limits.best_effort {
+            let why = WHY.to_owned();
+            return Err(LaunchError::Limit { key, why });
+        }
+        if asked {
+            notes.push(format!("{key} is not enforced: {WHY}"));
+        }
+    }
+    Ok(notes)
+}
+
 /// What a shell does on the way: no safe call does it to a child alone.
-fn preparation(command: &Command, files: Option<u64>) -> String {
-    let limit = match (files, crate::descriptors::soft_limit()) {
+fn preparation(command: &Command, limits: &Limits) -> String {
+    let files = match (limits.file_descriptors, crate::descriptors::soft_limit()) {
         (Some(files), _) => format!("ulimit -n {files} || exit 126; "),
         // The daemon's own was raised; programs that use select(2) break with more than they know.
         (None, Some(soft)) => format!("ulimit -S -n {soft}; "),
         (None, None) => String::new(),
     };
-    format!("umask {:03o}; {limit}exec \"$@\"", command.umask & 0o777)
+    // In blocks of 512 bytes (sh(1)). Ignored, SIGXFSZ leaves the write to fail with EFBIG.
+    let size = match limits.file_size {
+        Some(bytes) => format!(
+            "trap '' XFSZ; ulimit -f {} || exit 126; ",
+            bytes.div_ceil(512)
+        ),
+        None => String::new(),
+    };
+    format!(
+        "umask {:03o}; {files}{size}exec \"$@\"",
+        command.umask & 0o777
+    )
 }
 
 /// A running sandbox. Dropping it kills it.
@@ -149,6 +215,11 @@ impl Sandbox {
         &self.processes
     }
 
+    /// None: no server has a terminal on macOS.
+    pub fn take_terminal(&mut self) -> Option<std::os::fd::OwnedFd> {
+        None
+    }
+
     /// Waits until the server has ended, then ends its process group. Cancel safe.
     pub async fn wait(&mut self) -> Exit {
         use std::os::unix::process::ExitStatusExt as _;
@@ -160,7 +231,11 @@ impl Sandbox {
             (None, Some(signal)) => 128 + signal,
             (None, None) => 128 + libc::SIGKILL,
         };
-        Exit { code, signal }
+        Exit {
+            code,
+            signal,
+            out_of_memory: None,
+        }
     }
 }
 
@@ -194,6 +269,11 @@ pub mod process {
             0
         }
 
+        /// Nothing has a process 1 of its own on macOS.
+        pub fn init(&self) -> Option<(u32, u64)> {
+            None
+        }
+
         /// Sends a signal to the server. One that has ended is no error.
         pub fn signal(&self, signal: i32) {
             if let Some(signal) = Signal::from_named_raw(signal) {
@@ -215,11 +295,11 @@ pub mod process {
 
         /// A process group's end cannot be waited for.
         pub async fn gone(&self) {}
+    }
 
-        /// Not measured on macOS yet: 0.
-        pub fn memory(&self) -> u64 {
-            0
-        }
+    /// Not measured on macOS yet: zeros.
+    pub fn usage<'a>(sandboxes: impl IntoIterator<Item = &'a Processes>) -> Vec<crate::Usage> {
+        sandboxes.into_iter().map(|_| Default::default()).collect()
     }
 
     /// Closes every descriptor but standard input, output and error, which whoever started us left open by mistake.
@@ -270,10 +350,15 @@ pub mod probe {
             ),
         };
         let capture = Check::warning(
-            "transparent capture",
+            "TCP without a proxy",
             "macOS has none: programs that ignore proxy variables reach nothing",
             "use programs that honour HTTP_PROXY and HTTPS_PROXY",
         );
-        vec![seatbelt, capture]
+        let datagrams = Check::warning(
+            "UDP",
+            "refused, network.allowedUdp as well: there is nothing here to relay it by",
+            "use TCP, through the proxies",
+        );
+        vec![seatbelt, capture, datagrams]
     }
 }

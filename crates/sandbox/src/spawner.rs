@@ -33,6 +33,7 @@ fn jobs() -> io::Result<&'static mpsc::Sender<Job>> {
 pub(crate) async fn spawn(
     mut command: tokio::process::Command,
 ) -> io::Result<tokio::process::Child> {
+    crate::signals::learn_of_children();
     let runtime = tokio::runtime::Handle::current();
     let (answer, answered) = tokio::sync::oneshot::channel();
     let gone = || io::Error::other("the spawning thread is gone");

@@ -3,10 +3,11 @@
 use srt_proto::exit;
 use tonic::{Code, Status};
 
+use crate::life::UpgradeError;
 use crate::policies::PolicyError;
 use crate::session::AttachError;
 use crate::store::StoreError;
-use crate::supervisor::Refused;
+use crate::supervisor::{NotAttached, Refused};
 
 /// A status whose trailer carries `exit_code`.
 pub(crate) fn status(code: Code, exit_code: i32, message: impl Into<String>) -> Status {
@@ -46,7 +47,15 @@ pub(crate) fn of_attach(error: &AttachError) -> Status {
     match error {
         AttachError::BadName(_) | AttachError::RelativeCwd(_) => bad_request(error.to_string()),
         AttachError::Unknown(_) => status(Code::NotFound, exit::UNKNOWN_NAME, error.to_string()),
-        AttachError::Refused(refused) => of_refusal(refused),
+        AttachError::Descriptor(_) => {
+            status(Code::PermissionDenied, exit::DENIED, error.to_string())
+        }
+        AttachError::NotAttached(NotAttached::Refused(refused)) => of_refusal(refused),
+        AttachError::NotAttached(other) => status(
+            Code::FailedPrecondition,
+            exit::NOT_RUNNING,
+            other.to_string(),
+        ),
         AttachError::Store(error) => of_store(error),
     }
 }
@@ -60,6 +69,15 @@ pub(crate) fn of_policy(error: &PolicyError) -> Status {
             error.to_string(),
         ),
     }
+}
+
+pub(crate) fn of_upgrade(error: &UpgradeError) -> Status {
+    let code = match error {
+        UpgradeError::Relative(_) => return bad_request(error.to_string()),
+        UpgradeError::UnderWay => Code::Unavailable,
+        _ => Code::FailedPrecondition,
+    };
+    status(code, exit::ERROR, error.to_string())
 }
 
 pub(crate) fn of_store(error: &StoreError) -> Status {

@@ -1,6 +1,7 @@
 //! Streams of what the store keeps, page by page, at the pace of the client that reads; and how times are written.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::Stream;
 use jiff::Timestamp;
@@ -9,11 +10,20 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::error::{bad_request, of_store};
-use crate::store::{Paged, Pages};
+use crate::store::{Paged, Pages, Store};
 use crate::supervisor::Shared;
 
 /// A stream of a call that answers with many messages.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// A question waits this long for what is on its way into the log: more than a slow disk needs, and no wait to speak of
+/// where nothing can be written.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+/// Lets what was told to the store before now be written, so that an answer has what a person just saw happen.
+pub(super) async fn settled(store: &Store) {
+    let _ = tokio::time::timeout(ON_ITS_WAY, store.answers()).await;
+}
 
 /// Sends what is read, each row as `shown`; with `follow`, also what comes later, until the client goes or the
 /// daemon stops. A reader that pauses does not hold the daemon's end up.
@@ -29,7 +39,9 @@ where
     T: Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(256);
+    let store = shared.store.clone();
     let read = async move {
+        settled(&store).await;
         loop {
             match pages.next().await {
                 Ok(page) if page.is_empty() => {
@@ -71,8 +83,8 @@ pub(super) fn time(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-/// A lower bound in time; empty means none.
-pub(super) fn since(text: &str) -> Result<Option<Timestamp>, Status> {
+/// A bound in time; empty means none.
+pub(super) fn bound(text: &str) -> Result<Option<Timestamp>, Status> {
     if text.is_empty() {
         return Ok(None);
     }

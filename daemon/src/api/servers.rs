@@ -1,7 +1,7 @@
 //! `srt.v1.Servers`: what is registered and what runs.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use srt_policy::Origin;
@@ -9,21 +9,22 @@ use srt_proto::exit;
 use srt_proto::v1::servers_server::Servers;
 use srt_proto::v1::{
     AddRequest, AddResponse, ListRequest, ListResponse, LogLine, LogsRequest, PolicyLine,
-    RemoveRequest, RemoveResponse, SelectRequest, SelectResponse, SelectResult, ShowPolicyRequest,
-    ShowPolicyResponse,
+    ReloadRequest, ReloadResponse, RemoveRequest, RemoveResponse, SelectRequest, SelectResponse,
+    SelectResult, ShowPolicyRequest, ShowPolicyResponse, WhyRequest, WhyResponse,
 };
 use tonic::{Request, Response, Status};
 
 use super::Api;
+use super::changes::forget;
 use super::error::{bad_request, of_policy, of_store, unknown};
 use super::inventory::reference;
-use super::paged::{Answers, answers, since, time};
-use crate::audit::{Entry, Kind};
+use super::paged::{Answers, answers, bound, time};
+use super::sessions::profile;
+use crate::audit::{Entry, Kind, command_line};
 use crate::paths::is_server_name;
 use crate::policies::shown;
-use crate::session::plan_for;
+use crate::session::plan_without_host;
 use crate::store::{self, EnvVar, LogQuery, LogRecord};
-use crate::supervisor::Plan;
 
 #[tonic::async_trait]
 impl Servers for Api {
@@ -66,15 +67,19 @@ impl Servers for Api {
                 return Err(bad_request(format!("{path:?} is not absolute")));
             }
         }
+        if !request.profile.is_empty() {
+            profile(&request.profile)?;
+        }
         let given = |text: String| (!text.is_empty()).then_some(text);
         let now = Timestamp::now();
         let entry =
-            Entry::new(now, Kind::Register, request.command.join(" ")).server(&request.name);
+            Entry::new(now, Kind::Register, command_line(&request.command)).server(&request.name);
         let server = store::Server {
             name: request.name,
             command: request.command,
             cwd: given(request.cwd),
             settings: given(request.settings),
+            profile: given(request.profile),
             env: request
                 .env
                 .into_iter()
@@ -84,15 +89,14 @@ impl Servers for Api {
                 })
                 .collect(),
             registered: true,
+            enabled: false,
             created_at: now,
         };
         // A file that cannot be used is told now, not at the first launch.
         let cwd = self.cwd_of(&server);
-        let settings = server.settings.as_ref().map(PathBuf::from);
-        self.supervisor
-            .shared
-            .policies
-            .load(&server.name, settings.as_deref(), &cwd)
+        let policies = &self.supervisor.shared.policies;
+        policies
+            .try_for(&server, &cwd)
             .await
             .map_err(|error| of_policy(&error))?;
         self.supervisor
@@ -108,7 +112,13 @@ impl Servers for Api {
         &self,
         request: Request<RemoveRequest>,
     ) -> Result<Response<RemoveResponse>, Status> {
-        let name = request.into_inner().name;
+        let RemoveRequest { name, force } = request.into_inner();
+        let known = self.known().await?.iter().any(|known| known.name == name);
+        if !known {
+            return Err(unknown(&name));
+        }
+        // Before anything is stopped; and once more for what it changed until it was.
+        forget(&self.supervisor.shared, &name, force).await?;
         if let Some(stopped) = self
             .supervisor
             .server(&name)
@@ -117,8 +127,12 @@ impl Servers for Api {
         {
             let _ = stopped.await;
         }
+        forget(&self.supervisor.shared, &name, force).await?;
         let entry = Entry::new(Timestamp::now(), Kind::Remove, &name).server(&name);
         let store = &self.supervisor.shared.store;
+        // Before its name is free: another server of that name has none of its approvals.
+        self.supervisor.shared.live.end_server(&name).await;
+        self.supervisor.shared.books.forget(&name);
         match store
             .remove_server(&name, entry)
             .await
@@ -137,18 +151,9 @@ impl Servers for Api {
         let selected = self.select(&request).await?;
         let mut pending = Vec::new();
         for server in selected {
-            let asked = Plan {
-                name: server.name.clone(),
-                command: Vec::new(),
-                cwd: self.cwd_of(&server),
-                settings: None,
-                environment: request.environment.clone().into_iter().collect(),
-                named: Vec::new(),
-                // There is no host to take it from.
-                umask: 0o022,
-                restart: false,
-            };
-            let plan = plan_for(&server, asked);
+            let environment = request.environment.clone().into_iter().collect();
+            let home = &self.supervisor.shared.paths.home;
+            let plan = plan_without_host(&server, home, environment);
             let handle = self.supervisor.server(&server.name);
             pending.push(async move { (server.name, handle.start(plan).await) });
         }
@@ -203,6 +208,14 @@ impl Servers for Api {
         self.start(Request::new(request)).await
     }
 
+    async fn reload(
+        &self,
+        request: Request<ReloadRequest>,
+    ) -> Result<Response<ReloadResponse>, Status> {
+        let told = self.read_settings_anew(request.into_inner()).await?;
+        Ok(Response::new(told))
+    }
+
     type LogsStream = Answers<LogLine>;
 
     async fn logs(
@@ -227,7 +240,7 @@ impl Servers for Api {
         };
         let query = LogQuery {
             server: request.name,
-            since: since(&request.since)?,
+            since: bound(&request.since)?,
             stream,
             after_id: 0,
             limit: (request.lines > 0).then_some(request.lines),
@@ -255,10 +268,9 @@ impl Servers for Api {
         else {
             return Err(unknown(&name));
         };
-        let settings = server.settings.as_ref().map(PathBuf::from);
         let policies = &self.supervisor.shared.policies;
         let loaded = policies
-            .load(&name, settings.as_deref(), &self.cwd_of(&server))
+            .load_for(&server, &self.cwd_of(&server))
             .await
             .map_err(|error| of_policy(&error))?;
         let lines = loaded
@@ -271,6 +283,7 @@ impl Servers for Api {
                     Origin::File { path, line, .. } => {
                         (path.display().to_string(), line, String::new())
                     }
+                    grant @ Origin::Grant { .. } => (grant.to_string(), 0, String::new()),
                 };
                 PolicyLine {
                     key: line.key.to_owned(),
@@ -284,12 +297,21 @@ impl Servers for Api {
         Ok(Response::new(ShowPolicyResponse {
             policy: Some(reference(&loaded.generation)),
             lines,
-            warnings: loaded.warnings.iter().map(shown).collect(),
+            warnings: loaded
+                .warnings
+                .iter()
+                .map(shown)
+                .chain(loaded.notes)
+                .collect(),
         }))
+    }
+
+    async fn why(&self, request: Request<WhyRequest>) -> Result<Response<WhyResponse>, Status> {
+        Ok(Response::new(self.why(request.into_inner()).await?))
     }
 }
 
-fn done(name: String) -> SelectResult {
+pub(super) fn done(name: String) -> SelectResult {
     SelectResult {
         name,
         error: String::new(),

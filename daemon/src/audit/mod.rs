@@ -4,15 +4,23 @@
 //! entry read back. Nothing here knows how or where entries are kept. The payloads in `detail` fix what the
 //! detail object of each kind holds, so that whoever reads the log finds the same names every time.
 
+mod asked;
+pub mod chain;
 mod detail;
 mod kind;
+mod redact;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-pub use detail::{Denial, Ended, Flow, PolicyLoad, Refusal, Started};
+pub use asked::{Approval, Asked, GrantEnd, Rejection};
+pub use detail::{
+    Called, Denial, Ended, Flow, Pinned, PolicyChange, PolicyLoad, PolicyTrouble, Refusal,
+    RolledBack, Settled, Signalled, Started,
+};
 pub use kind::{Kind, UnknownKind};
+pub use redact::{Redacted, command_line, names_a_secret};
 
 /// One event, not yet numbered.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,19 +1,47 @@
 //! Conversations: a host on one side, a launch on the other, and bytes between them that nobody re-frames.
 
+mod activity;
+mod book;
+mod books;
+mod calls;
+mod descriptors;
+mod direct;
+mod item;
+mod listing;
+mod patience;
+mod registry;
 mod relay;
+mod ruling;
+mod scene;
+mod talk;
+#[cfg(test)]
+mod talk_tests;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
+use futures_util::Stream;
 use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-pub(crate) use relay::{Inbound, Outbound, relay};
+pub(crate) use activity::{Activity, CLASSES, Counted, Tally};
+pub(crate) use books::{Books, NotAccepted};
+pub(crate) use descriptors::{DescriptorError, admit};
+pub(crate) use direct::open_direct;
+use registry::Recognised;
+pub(crate) use registry::{Attachment, Sessions};
+pub(crate) use relay::{Inbound, Outbound};
+use scene::Scene;
 
+use crate::audit::{Entry, Kind};
+use crate::layered::registered_profile;
+use crate::live::{read_if_changed, renounce};
 use crate::paths::is_server_name;
 use crate::store::{self, Server};
-use crate::supervisor::{Control, Plan, Refused, Running, Supervisor, launch};
+use crate::supervisor::{Attached, Handle, NotAttached, Plan, Running, Shared, Supervisor, Wish};
 
 /// What a host asks for.
 #[derive(Clone, Debug)]
@@ -21,6 +49,10 @@ pub(crate) struct Request {
     /// What is to be launched; without a command, the registered server of that name.
     pub(crate) plan: Plan,
     pub(crate) client_pid: Option<u32>,
+    /// Of the session that is to go on; empty: a new one.
+    pub(crate) token: String,
+    /// Why it needs another launch, for a person.
+    pub(crate) because: String,
 }
 
 /// Why a host is turned away.
@@ -37,102 +69,205 @@ pub(crate) enum AttachError {
     )]
     Unknown(String),
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Descriptor(#[from] DescriptorError),
+    #[error(transparent)]
+    NotAttached(#[from] NotAttached),
     #[error(transparent)]
     Store(#[from] store::StoreError),
 }
 
-/// The sessions of this daemon.
-#[derive(Debug, Default)]
-pub(crate) struct Sessions(Mutex<HashMap<Uuid, Control>>);
-
-impl Sessions {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Control>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.lock().len()
-    }
-
-    /// The launch that serves a session.
-    pub(crate) fn get(&self, id: Uuid) -> Option<Control> {
-        self.lock().get(&id).cloned()
-    }
-}
-
-/// A session that has begun.
+/// A session that a host is attached to.
 #[derive(Debug)]
 pub(crate) struct Session {
+    /// Of this attachment.
+    pub(crate) attachment: Uuid,
+    /// Of the session, in each of its attachments.
     pub(crate) id: Uuid,
+    /// By which its shim goes on with it.
+    pub(crate) token: String,
     pub(crate) running: Running,
+    pub(crate) server: Handle,
     pub(crate) name: String,
+    /// Why its launch replaces another one, for a person; empty where it does not.
+    pub(crate) replaced: String,
 }
 
-/// Begins a session: on the warm launch of a registered server, or on a launch of its own.
+/// Begins a session or goes on with one: on the launch of a registered server that has no host, or on one of its own.
 pub(crate) async fn open(
     supervisor: &Supervisor,
-    sessions: &Sessions,
+    sessions: &Arc<Sessions>,
     request: Request,
 ) -> Result<Session, AttachError> {
     let shared = &supervisor.shared;
-    let Request { plan, client_pid } = request;
+    let Request {
+        plan,
+        client_pid,
+        token,
+        because,
+    } = request;
+    let (plan, any) = planned(supervisor, plan).await?;
     let name = plan.name.clone();
-    if !is_server_name(&name) {
-        return Err(AttachError::BadName(name));
+    let server = supervisor.server(&name);
+    let attached = match sessions.recognise(&token, &name) {
+        Recognised::Ours(id) => {
+            let again = server.attach(id, plan.clone(), any, Wish::Again, because.clone());
+            match again.await {
+                Ok(attached) => Some((id, token.clone(), attached)),
+                // It ended a moment ago.
+                Err(NotAttached::Gone) => None,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Recognised::Left(id) => {
+            let (open, over) = oneshot::channel();
+            shared
+                .tracker
+                .spawn(end_with(shared.clone(), sessions.clone(), id, over));
+            let wish = Wish::Resume(open);
+            let attached = server.attach(id, plan.clone(), any, wish, because.clone());
+            Some((id, token.clone(), attached.await?))
+        }
+        Recognised::None | Recognised::Unknown => None,
+    };
+    let (id, token, attached) = match attached {
+        Some((id, token, attached)) => {
+            let launch = attached.running.control.id;
+            let shared = shared.clone();
+            shared.clone().tracker.spawn(async move {
+                if let Err(error) = shared.store.move_session(id, launch, client_pid).await {
+                    tracing::error!(%error, "cannot record that a session goes on");
+                }
+            });
+            (id, token, attached)
+        }
+        None => {
+            if !token.is_empty() {
+                unknown_token(supervisor, &name).await;
+            }
+            // A launch that is kept ready may be this one's only if no settings file has changed since.
+            for spare in server.snapshot().spares {
+                read_if_changed(shared, &spare.rules).await;
+            }
+            let id = Uuid::new_v4();
+            let (open, over) = oneshot::channel();
+            let attached = server.attach(id, plan, any, Wish::Begin(open), because);
+            let attached = attached.await?;
+            let token = sessions.begin(id, &name);
+            // The launch's entry was durable before it ran; that a session uses it may become so a moment later.
+            let row = store::Session {
+                id,
+                launch: attached.running.control.id,
+                server: name.clone(),
+                client_pid,
+                opened_at: Timestamp::now(),
+                token_hash: Some(token.hash()),
+            };
+            let (shared, sessions) = (shared.clone(), sessions.clone());
+            shared.clone().tracker.spawn(async move {
+                if let Err(error) = shared.store.open_session(row).await {
+                    tracing::error!(%error, "cannot record a session");
+                }
+                end_with(shared, sessions, id, over).await;
+            });
+            (id, token.as_str().to_owned(), attached)
+        }
+    };
+    let Attached { running, replaced } = attached;
+    shared.metrics.attached(&name);
+    Ok(Session {
+        attachment: sessions.attach(Attachment {
+            control: running.control.clone(),
+            session: id,
+            client_pid,
+            since: Instant::now(),
+        }),
+        id,
+        token,
+        running,
+        server,
+        name,
+        replaced,
+    })
+}
+
+/// What is to be launched for a host, and whether that is what is registered by this name.
+async fn planned(supervisor: &Supervisor, plan: Plan) -> Result<(Plan, bool), AttachError> {
+    if !is_server_name(&plan.name) {
+        return Err(AttachError::BadName(plan.name));
     }
     if !plan.cwd.is_absolute() {
         return Err(AttachError::RelativeCwd(plan.cwd));
     }
-    let server = supervisor.server(&name);
-    let (running, warm) = if plan.command.is_empty() {
-        let known = shared
-            .store
-            .server(&name)
-            .await?
-            .filter(|known| known.registered);
-        let Some(known) = known else {
-            return Err(AttachError::Unknown(name));
-        };
-        match server.take().await {
-            Some(running) => (running, true),
-            None => (launch(shared, plan_for(&known, plan)).await?, false),
-        }
-    } else {
+    if !plan.command.is_empty() {
         note(supervisor, &plan).await?;
-        (launch(shared, plan).await?, false)
-    };
-    let control = running.control.clone();
-    if !warm {
-        server.attached(control.clone()).await;
+        return Ok((plan, false));
     }
-    let id = Uuid::new_v4();
-    sessions.lock().insert(id, control.clone());
-    // The launch's entry was durable before it ran; that a session uses it may become so a moment later.
-    let row = store::Session {
-        id,
-        launch: control.id,
-        server: name.clone(),
-        client_pid,
-        opened_at: Timestamp::now(),
-    };
-    let shared = shared.clone();
-    shared.clone().tracker.spawn(async move {
-        if let Err(error) = shared.store.open_session(row).await {
-            tracing::error!(%error, "cannot record a session");
-        }
-        control.ended().await;
-        if let Err(error) = shared.store.close_session(id, Timestamp::now()).await {
-            tracing::error!(%error, "cannot record the end of a session");
-        }
-    });
-    Ok(Session { id, running, name })
+    let known = supervisor.shared.store.server(&plan.name).await?;
+    match known.filter(|known| known.registered) {
+        Some(known) => Ok((plan_for(&known, plan), true)),
+        None => Err(AttachError::Unknown(plan.name)),
+    }
 }
 
-/// Forgets a session.
-pub(crate) fn close(sessions: &Sessions, id: Uuid) {
-    sessions.lock().remove(&id);
+/// Waits until the supervisor has no lineage of a session any more, and records its end.
+async fn end_with(
+    shared: Arc<Shared>,
+    sessions: Arc<Sessions>,
+    id: Uuid,
+    over: oneshot::Receiver<()>,
+) {
+    let _ = over.await;
+    sessions.end(id);
+    // It is the next daemon's.
+    if shared.hands_over.is_cancelled() {
+        return;
+    }
+    if let Err(error) = shared.store.close_session(id, Timestamp::now()).await {
+        tracing::error!(%error, "cannot record the end of a session");
+    }
+}
+
+/// A shim wants to go on with a session that is not known any more: it gets a new one.
+async fn unknown_token(supervisor: &Supervisor, name: &str) {
+    let shared = &supervisor.shared;
+    let what = "a shim's session is not known here; it goes on as a new one";
+    shared
+        .log(name, None, store::Stream::Daemon, what.to_owned())
+        .await;
+    let entry = Entry::new(Timestamp::now(), Kind::Daemon, what).server(name);
+    if let Err(error) = shared.store.submit(entry).await {
+        tracing::error!(%error, "cannot record that a session is not known");
+    }
+}
+
+/// Carries a session until its launch is gone, as [`relay::relay`] does; or gives the launch back, as it does.
+pub(crate) async fn carry(
+    shared: &Arc<Shared>,
+    running: Running,
+    name: &str,
+    inbound: impl Stream<Item = Inbound> + Send + Unpin,
+    outbound: mpsc::Sender<Outbound>,
+) -> Option<Running> {
+    let scene = Scene::new(shared, name, &running.control, &running.stderr).await;
+    match scene {
+        Ok(scene) => relay::relay(running, &scene, inbound, outbound).await,
+        Err(error) => {
+            let why = format!("what is known of the server's tools cannot be read: {error}");
+            tracing::error!(server = name, "{why}");
+            running.control.stop(&why);
+            // Its streams are closed by being dropped.
+            let control = running.control.clone();
+            drop(running);
+            let _ = outbound.send(Outbound::Exited(control.ended().await)).await;
+            None
+        }
+    }
+}
+
+/// Gives a launch back whose host went away before either side had said a word. What was granted to its session ends.
+pub(crate) async fn give_back(shared: &Shared, server: &Handle, session: Uuid, running: Running) {
+    renounce(shared, &running.control.rules).await;
+    server.left(session, running).await;
 }
 
 /// Notes a server that is known from a shim's command line only, unless it is noted as it is already.
@@ -151,8 +286,10 @@ async fn note(supervisor: &Supervisor, plan: &Plan) -> Result<(), AttachError> {
                 .settings
                 .as_ref()
                 .map(|path| path.display().to_string()),
+            profile: plan.profile.as_ref().map(ToString::to_string),
             env: Vec::new(),
             registered: false,
+            enabled: false,
             created_at: Timestamp::now(),
         })
         .await?;
@@ -160,13 +297,15 @@ async fn note(supervisor: &Supervisor, plan: &Plan) -> Result<(), AttachError> {
 }
 
 /// What a registered server's launch is: what the registration says, and what was asked for where it says nothing.
-pub(crate) fn plan_for(server: &Server, asked: Plan) -> Plan {
+fn plan_for(server: &Server, asked: Plan) -> Plan {
     let mut plan = Plan {
         command: server.command.clone(),
         cwd: server.cwd.as_ref().map_or(asked.cwd, PathBuf::from),
+        cwd_identity: asked.cwd_identity.filter(|_| server.cwd.is_none()),
         settings: asked
             .settings
             .or_else(|| server.settings.as_ref().map(PathBuf::from)),
+        profile: asked.profile.or_else(|| registered_profile(server)),
         ..asked
     };
     for variable in &server.env {
@@ -181,6 +320,30 @@ pub(crate) fn plan_for(server: &Server, asked: Plan) -> Plan {
         plan.named.push(variable.name.clone());
     }
     plan
+}
+
+/// A registered server's launch without a host: `environment` is what stands for the host's.
+pub(crate) fn plan_without_host(
+    server: &Server,
+    home: &Path,
+    environment: BTreeMap<String, String>,
+) -> Plan {
+    let asked = Plan {
+        name: server.name.clone(),
+        command: Vec::new(),
+        // Where it has no folder of its own.
+        cwd: home.to_owned(),
+        cwd_identity: None,
+        settings: None,
+        profile: None,
+        environment,
+        named: Vec::new(),
+        // There is no host to take it from.
+        umask: 0o022,
+        restart: false,
+        last_good: None,
+    };
+    plan_for(server, asked)
 }
 
 /// Shared by every session.

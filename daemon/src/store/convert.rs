@@ -34,6 +34,13 @@ pub(super) fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, sqlx::Err
     Timestamp::from_microsecond(row.try_get(column)?).map_err(|error| decode(column, error))
 }
 
+pub(super) fn maybe_time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {
+    match row.try_get::<Option<i64>, _>(column)? {
+        Some(_) => time(row, column).map(Some),
+        None => Ok(None),
+    }
+}
+
 pub(super) fn number(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
     row.try_get::<i64, _>(column).map(i64::cast_unsigned)
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use sqlx::migrate::MigrateError;
 use uuid::Uuid;
 
+use super::quarantine;
+
 /// A step of the store that failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -45,6 +47,24 @@ pub enum StoreError {
         /// What SQLite said.
         source: Arc<sqlx::Error>,
     },
+    /// The audit log's key cannot be had, or is not the one that it was made with.
+    #[error("the audit log's key {} {problem}\nhint: {hint}", path.display())]
+    Key {
+        /// The key's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The audit log's anchor cannot be read or made.
+    #[error("cannot use the audit log's anchor beside {}: {source}\nhint: it must be a file of yours, and its folder writable", path.display())]
+    Anchor {
+        /// The database.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
     /// The schema could not be brought up to date.
     #[error("cannot bring the database {} up to date: {source}{}", path.display(), migrate_hint(source, path))]
     Migrate {
@@ -52,6 +72,40 @@ pub enum StoreError {
         path: PathBuf,
         /// What was wrong.
         source: Arc<MigrateError>,
+    },
+    /// A damaged database could not be moved aside.
+    #[error("the database {} is damaged ({why}), and cannot be moved aside: {source}\nhint: move it away by hand, with the files that begin with its name", path.display())]
+    Quarantine {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// There is none to look at.
+    #[error("there is no database at {}\nhint: srtd makes it when it first starts", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A backup could not be written.
+    #[error("cannot write the backup {}: {source}{}", to.display(), backup_hint(source))]
+    Backup {
+        /// The file.
+        to: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// The database could not be copied, or the copy is not whole.
+    #[error("cannot copy the database {} to {}: {source}{}", path.display(), to.display(), hint(source, path))]
+    Copy {
+        /// The database.
+        path: PathBuf,
+        /// The backup.
+        to: PathBuf,
+        /// What SQLite said.
+        source: Arc<sqlx::Error>,
     },
     /// A query failed.
     #[error("cannot read {what} from the database {}: {source}{}", path.display(), hint(source, path))]
@@ -71,6 +125,9 @@ pub enum StoreError {
         /// What SQLite said.
         source: Arc<sqlx::Error>,
     },
+    /// A write was not made yet; it is kept, and made as soon as that works.
+    #[error("{0}")]
+    Later(Box<StoreError>),
     /// The daemon ends with entries that could not be written.
     #[error("{count} entries were not written to the database {}: {source}{}", path.display(), hint(source, path))]
     Unwritten {
@@ -101,7 +158,34 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    pub(super) fn anchor(path: &Path, source: io::Error) -> Self {
+        Self::Anchor {
+            path: path.into(),
+            source: Arc::new(source),
+        }
+    }
+
+    /// Whether SQLite says that the file is damaged, or none of its own.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } => {
+                is_damage(source)
+            }
+            Self::Migrate { source, .. } => match &**source {
+                MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                    is_damage(error)
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// A query failed. That the file is damaged is noted beside it, for the next start.
     pub(super) fn read(what: &'static str, path: &Path, source: sqlx::Error) -> Self {
+        if is_damage(&source) {
+            quarantine::suspect(path, &source.to_string());
+        }
         match source {
             sqlx::Error::PoolClosed => Self::Closed,
             source => Self::Read {
@@ -113,10 +197,14 @@ impl StoreError {
     }
 }
 
-/// SQLite's primary result code (the low byte of the extended one), where the error comes from SQLite.
+/// SQLite's extended result code, where the error comes from SQLite.
+fn code(error: &sqlx::Error) -> Option<u32> {
+    error.as_database_error()?.code()?.parse().ok()
+}
+
+/// The primary one: the low byte of it.
 fn primary_code(error: &sqlx::Error) -> Option<u32> {
-    let code = error.as_database_error()?.code()?;
-    code.parse::<u32>().ok().map(|extended| extended & 0xff)
+    code(error).map(|extended| extended & 0xff)
 }
 
 /// The statement contradicts the data; the connection and the disk are well.
@@ -124,8 +212,17 @@ pub(super) fn is_constraint(error: &sqlx::Error) -> bool {
     primary_code(error) == Some(19)
 }
 
+/// The file is damaged, or no database.
+pub(super) fn is_damage(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(11 | 26))
+}
+
 fn hint(error: &sqlx::Error, path: &Path) -> String {
     let path = path.display();
+    // SQLITE_READONLY_RECOVERY and SQLITE_READONLY_ROLLBACK (sqlite.org/rescode.html): only who may write can undo that.
+    if matches!(code(error), Some(264 | 776)) {
+        return "\nhint: a daemon was killed while it wrote there: start one, which undoes what was half done (srtctl daemon start)".into();
+    }
     let remedy = match primary_code(error) {
         Some(5 | 6) => {
             "another process holds the database: end it, or look for a second srtd".into()
@@ -135,7 +232,7 @@ fn hint(error: &sqlx::Error, path: &Path) -> String {
         }
         Some(10) => "the disk reports an error: look at the kernel's log (dmesg)".into(),
         Some(11 | 26) => format!(
-            "the file is damaged: stop srtd, move {path} away (keep it for rescue), and start srtd, which makes a new one"
+            "{path} is damaged: restart the daemon (srtctl daemon stop), which moves it aside and keeps of it what it can; \"srtctl store check\" tells more"
         ),
         Some(13) => format!("the disk is full: free some space where {path} is"),
         Some(14) => {
@@ -144,6 +241,16 @@ fn hint(error: &sqlx::Error, path: &Path) -> String {
         _ => return String::new(),
     };
     format!("\nhint: {remedy}")
+}
+
+fn backup_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            "\nhint: a backup replaces nothing: choose another name, or remove that file"
+        }
+        io::ErrorKind::NotFound => "\nhint: its folder must exist",
+        _ => "",
+    }
 }
 
 fn migrate_hint(error: &MigrateError, path: &Path) -> String {

@@ -11,10 +11,20 @@ use std::io;
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::StoreError;
+
+/// What SQLite has beside the database, by what is added to its name.
+pub(super) const BESIDE: [&str; 2] = ["-wal", "-shm"];
+
+/// The file of which the name is the database's and more.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
 
 /// Makes the folder (0700) and the file (0600), or tightens those that are there.
 pub(super) fn make_private(path: &Path) -> Result<(), StoreError> {
@@ -86,10 +96,8 @@ fn private_file(path: &Path) -> io::Result<()> {
         .open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     // Left by a daemon that was killed, perhaps one that an older version or a copy made.
-    for suffix in ["-wal", "-shm"] {
-        let mut side = path.as_os_str().to_owned();
-        side.push(suffix);
-        match fs::set_permissions(&side, Permissions::from_mode(0o600)) {
+    for suffix in BESIDE {
+        match fs::set_permissions(beside(path, suffix), Permissions::from_mode(0o600)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::request::Change;
-use super::rows::{Exit, Launch, Processes, Session, Unfinished};
+use super::rows::{EndKind, Exit, Launch, OpenSession, Processes, Session, Unfinished};
 use super::{Store, StoreError};
 use crate::audit::{Ended, Entry};
 
@@ -23,20 +23,19 @@ impl Store {
     /// Notes a launch's processes, for the sweep after a crash.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchLaunch`], or when the database cannot be written.
+    /// [`StoreError::NoSuchLaunch`]; [`StoreError::Later`] when the database cannot be written now.
     pub async fn launch_runs(&self, id: Uuid, processes: Processes) -> Result<(), StoreError> {
-        self.change(Change::LaunchRuns(id, processes), None).await?;
+        self.note(Change::LaunchRuns(id, processes), None).await?;
         Ok(())
     }
 
     /// Records a launch's end, with its entry. The entry's number.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchLaunch`] when its end is recorded already; or when the database cannot be written.
+    /// [`StoreError::NoSuchLaunch`] when its end is recorded already; [`StoreError::Later`] when the database cannot be
+    /// written now.
     pub async fn end_launch(&self, id: Uuid, exit: Exit, entry: Entry) -> Result<u64, StoreError> {
-        let receipt = self
-            .change(Change::EndLaunch(id, exit), Some(entry))
-            .await?;
+        let receipt = self.note(Change::EndLaunch(id, exit), Some(entry)).await?;
         Ok(receipt.seq)
     }
 
@@ -63,6 +62,7 @@ impl Store {
             code: None,
             signal: None,
             reason: reason.into(),
+            kind: Some(EndKind::Lost),
         };
         let entry = Ended {
             code: None,
@@ -87,9 +87,18 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written, or knows no such launch.
-    pub async fn move_session(&self, id: Uuid, launch: Uuid) -> Result<(), StoreError> {
-        self.change(Change::MoveSession { id, launch }, None)
-            .await?;
+    pub async fn move_session(
+        &self,
+        id: Uuid,
+        launch: Uuid,
+        client_pid: Option<u32>,
+    ) -> Result<(), StoreError> {
+        let change = Change::MoveSession {
+            id,
+            launch,
+            client_pid,
+        };
+        self.change(change, None).await?;
         Ok(())
     }
 
@@ -98,16 +107,39 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn close_session(&self, id: Uuid, at: Timestamp) -> Result<(), StoreError> {
-        self.change(Change::CloseSession { id, at }, None).await?;
+        self.note(Change::CloseSession { id, at }, None).await?;
         Ok(())
     }
 
-    /// Records the end of every open session: at start-up, since no session outlives its daemon.
+    /// Records a session's end with an entry; neither where its end was recorded before.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn close_all_sessions(&self, at: Timestamp) -> Result<(), StoreError> {
-        self.change(Change::CloseAllSessions { at }, None).await?;
+    pub async fn give_session_up(
+        &self,
+        id: Uuid,
+        at: Timestamp,
+        entry: Entry,
+    ) -> Result<(), StoreError> {
+        self.note(Change::CloseSession { id, at }, Some(entry))
+            .await?;
         Ok(())
+    }
+
+    /// Records the end of every open session that has no token: none of them outlives its daemon.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn close_tokenless_sessions(&self, at: Timestamp) -> Result<(), StoreError> {
+        self.change(Change::CloseTokenless { at }, None).await?;
+        Ok(())
+    }
+
+    /// The sessions that are open and have a token: at start-up, those whose shims may come back.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn open_sessions(&self) -> Result<Vec<OpenSession>, StoreError> {
+        self.reader.open_sessions().await
     }
 }

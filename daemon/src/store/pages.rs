@@ -1,8 +1,10 @@
 //! Reading the log: the newest N or all, in pages, then whatever comes.
 //!
-//! A reading never chases the writer: it ends at what was durable when it began, and following moves that horizon.
+//! A reading never chases the writer: it ends at what was durable when its first page was asked for, and following moves
+//! that horizon.
 //! Each page is a query of its own, so that a slow reader holds no snapshot that would keep the WAL from shrinking.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -11,27 +13,15 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqlitePool};
 use tokio::sync::watch;
 
 use super::StoreError;
-use super::convert::{json, maybe_id, micros, number, parsed, time};
+use super::convert::{maybe_id, micros, number, parsed, time};
 use super::rows::{LogLine, LogRecord, Stream};
-use crate::audit::{Entry, Kind, Record};
 
 /// Rows in one page at most.
-const PAGE: u32 = 1000;
-
-/// Which audit entries.
-#[derive(Clone, Debug, Default)]
-pub struct AuditQuery {
-    /// About this server only.
-    pub server: Option<String>,
-    /// Not older than this.
-    pub since: Option<Timestamp>,
-    /// Of this kind only.
-    pub kind: Option<Kind>,
-    /// With a greater number only.
-    pub after_seq: u64,
-    /// The newest so many; `None`: all.
-    pub limit: Option<u32>,
-}
+const PAGE: usize = 1000;
+/// Keys that are looked up at once where an index does not give them in order: 512 KiB of them.
+const KEYS: usize = 65_536;
+/// Rows that are sooner looked at one by one than found by such an index: what comes while a reading follows.
+const FEW: u64 = 5_000;
 
 /// Which log lines.
 #[derive(Clone, Debug, Default)]
@@ -58,13 +48,33 @@ pub trait Paged {
     const TABLE: &'static str;
     /// The key's column, which gives the order.
     const KEY: &'static str;
+    /// The columns of a row.
+    const COLUMNS: &'static str;
     /// Rows with a greater key only.
     fn after(&self) -> u64;
-    /// The newest so many only.
+    /// Rows with a lesser key only.
+    fn before(&self) -> Option<u64> {
+        None
+    }
+    /// So many rows only.
     fn limit(&self) -> Option<u32>;
-    /// Rows not older only, where an index on the time helps.
-    fn since(&self) -> Option<Timestamp>;
-    /// Adds ` AND …` for each condition other than the key and the time.
+    /// Whether the limit leaves the first rows rather than the last.
+    fn oldest_first(&self) -> bool {
+        false
+    }
+    /// Asks for the least and the greatest key that can match, where that is known better than by looking.
+    fn window(&self) -> Option<QueryBuilder<Sqlite>> {
+        None
+    }
+    /// Whether the index that finds the rows gives them in another order than the key's.
+    fn scattered(&self) -> bool {
+        false
+    }
+    /// `INDEXED BY …` or `NOT INDEXED`: without statistics SQLite would guess, and guess wrong among so many.
+    fn index(&self) -> &'static str {
+        ""
+    }
+    /// Adds ` AND …` for each condition other than the key.
     fn conditions(&self, query: &mut QueryBuilder<Sqlite>);
     /// Reads a row.
     fn item(row: &SqliteRow) -> Result<Self::Item, sqlx::Error>;
@@ -81,6 +91,12 @@ pub struct Pages<Q> {
     begun: bool,
     cursor: u64,
     horizon: u64,
+    /// No key above it matches, however far the horizon moves.
+    ceiling: u64,
+    /// Of a scattered query: the next keys.
+    keys: VecDeque<i64>,
+    /// Rows that may still be shown, where the first ones are wanted.
+    left: Option<u32>,
 }
 
 impl<Q: Paged> Pages<Q> {
@@ -88,17 +104,20 @@ impl<Q: Paged> Pages<Q> {
         pool: SqlitePool,
         path: PathBuf,
         query: Q,
-        mut tail: watch::Receiver<u64>,
+        tail: watch::Receiver<u64>,
     ) -> Self {
-        let horizon = *tail.borrow_and_update();
+        let ceiling = query.before().map_or(u64::MAX, |key| key.saturating_sub(1));
         Self {
             pool,
             path,
             cursor: query.after(),
+            left: query.limit().filter(|_| query.oldest_first()),
             query,
             tail,
             begun: false,
-            horizon,
+            horizon: 0,
+            ceiling,
+            keys: VecDeque::new(),
         }
     }
 
@@ -118,7 +137,7 @@ impl<Q: Paged> Pages<Q> {
         if self.tail.changed().await.is_err() {
             return false;
         }
-        self.horizon = *self.tail.borrow_and_update();
+        self.horizon = (*self.tail.borrow_and_update()).min(self.ceiling);
         true
     }
 
@@ -127,43 +146,109 @@ impl<Q: Paged> Pages<Q> {
             self.begin().await?;
             self.begun = true;
         }
+        let most = self.left.map_or(PAGE, |left| PAGE.min(left as usize));
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        let many = self.horizon.saturating_sub(self.cursor) > FEW || !self.keys.is_empty();
+        let rows = match self.query.scattered() && many {
+            true => self.scattered(most).await?,
+            false => self.in_order(most).await?,
+        };
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+        }
+        rows.iter().map(Q::item).collect()
+    }
+
+    async fn in_order(&mut self, most: usize) -> Result<Vec<SqliteRow>, sqlx::Error> {
         if self.cursor >= self.horizon {
             return Ok(Vec::new());
         }
-        let mut select = QueryBuilder::new(format!("SELECT * FROM {}", Q::TABLE));
-        self.filter(&mut select);
-        select.push(format!(" ORDER BY {} LIMIT {PAGE}", Q::KEY));
+        let by = match self.query.scattered() {
+            true => "NOT INDEXED",
+            false => self.query.index(),
+        };
+        let (columns, table) = (Q::COLUMNS, Q::TABLE);
+        let mut select = QueryBuilder::new(format!("SELECT {columns} FROM {table} {by}"));
+        self.filter(&mut select, "");
+        select.push(format!(" ORDER BY {} LIMIT {most}", Q::KEY));
         let rows = select.build().fetch_all(&self.pool).await?;
         self.cursor = match rows.last() {
             Some(last) => number(last, Q::KEY)?,
             None => self.horizon,
         };
-        rows.iter().map(Q::item).collect()
+        Ok(rows)
     }
 
-    /// Moves the cursor to just before the first row to be shown.
-    async fn begin(&mut self) -> Result<(), sqlx::Error> {
-        let key = Q::KEY;
-        let mut first = if let Some(limit) = self.query.limit() {
-            let mut newest = QueryBuilder::new(format!(
-                "SELECT MIN({key}) FROM (SELECT {key} FROM {}",
+    /// Finds many keys at once, because each time costs a walk over all that the index has found.
+    async fn scattered(&mut self, most: usize) -> Result<Vec<SqliteRow>, sqlx::Error> {
+        loop {
+            if self.keys.is_empty() {
+                if self.cursor >= self.horizon {
+                    return Ok(Vec::new());
+                }
+                let key = Q::KEY;
+                let (table, by) = (Q::TABLE, self.query.index());
+                let mut select = QueryBuilder::new(format!("SELECT {key} FROM {table} {by}"));
+                self.filter(&mut select, "+");
+                select.push(format!(" ORDER BY +{key} LIMIT {KEYS}"));
+                let found: Vec<i64> = select.build_query_scalar().fetch_all(&self.pool).await?;
+                self.keys = found.into();
+                if self.keys.is_empty() {
+                    self.cursor = self.horizon;
+                    return Ok(Vec::new());
+                }
+            }
+            let some: Vec<i64> = self.keys.drain(..most.min(self.keys.len())).collect();
+            self.cursor = some.last().map_or(self.horizon, |key| key.cast_unsigned());
+            let (columns, key) = (Q::COLUMNS, Q::KEY);
+            let mut select = QueryBuilder::new(format!(
+                "SELECT {columns} FROM {} WHERE {key} IN (SELECT value FROM json_each(",
                 Q::TABLE
             ));
-            self.filter(&mut newest);
-            newest.push(format!(" ORDER BY {key} DESC LIMIT "));
-            newest.push_bind(limit).push(")");
-            newest
-        } else if let Some(since) = self.query.since() {
-            // Without this a page would be looked for from the oldest row on: the index on the time gives the
-            // place to begin, but no order by number.
-            let mut oldest =
-                QueryBuilder::new(format!("SELECT MIN({key}) FROM {} WHERE at >= ", Q::TABLE));
-            oldest.push_bind(micros(since));
-            oldest
-        } else {
+            select
+                .push_bind(serde_json::Value::from(some).to_string())
+                .push(format!(")) ORDER BY {key}"));
+            let rows = select.build().fetch_all(&self.pool).await?;
+            // Rows may have been removed since their keys were found.
+            if !rows.is_empty() {
+                return Ok(rows);
+            }
+        }
+    }
+
+    /// Moves the cursor to just before the first row to be shown, and the horizon to the last that can be.
+    async fn begin(&mut self) -> Result<(), sqlx::Error> {
+        let key = Q::KEY;
+        self.horizon = (*self.tail.borrow_and_update()).min(self.ceiling);
+        if let Some(mut window) = self.query.window() {
+            let (first, last): (Option<i64>, Option<i64>) =
+                window.build_query_as().fetch_one(&self.pool).await?;
+            // Nothing yet: what comes while this reading follows may match.
+            if let Some(first) = first {
+                self.cursor = self.cursor.max(first.cast_unsigned().saturating_sub(1));
+            } else {
+                self.cursor = self.cursor.max(self.horizon);
+            }
+            if let Some(last) = last {
+                self.ceiling = self.ceiling.min(last.cast_unsigned());
+                self.horizon = self.horizon.min(self.ceiling);
+            }
+        }
+        let Some(limit) = self.query.limit().filter(|_| self.left.is_none()) else {
             return Ok(());
         };
-        let first: Option<i64> = first.build_query_scalar().fetch_one(&self.pool).await?;
+        let sign = if self.query.scattered() { "+" } else { "" };
+        let mut newest = QueryBuilder::new(format!(
+            "SELECT MIN({key}) FROM (SELECT {key} FROM {} {}",
+            Q::TABLE,
+            self.query.index()
+        ));
+        self.filter(&mut newest, sign);
+        newest.push(format!(" ORDER BY {sign}{key} DESC LIMIT "));
+        newest.push_bind(limit).push(")");
+        let first: Option<i64> = newest.build_query_scalar().fetch_one(&self.pool).await?;
         let before = first.map_or(self.horizon, |first| {
             first.cast_unsigned().saturating_sub(1)
         });
@@ -171,55 +256,15 @@ impl<Q: Paged> Pages<Q> {
         Ok(())
     }
 
-    fn filter(&self, query: &mut QueryBuilder<Sqlite>) {
+    /// `sign` is `+` where SQLite is to keep from finding rows by their keys.
+    fn filter(&self, query: &mut QueryBuilder<Sqlite>, sign: &str) {
+        let key = Q::KEY;
         query
-            .push(format!(" WHERE {} > ", Q::KEY))
+            .push(format!(" WHERE {sign}{key} > "))
             .push_bind(self.cursor.cast_signed())
-            .push(format!(" AND {} <= ", Q::KEY))
+            .push(format!(" AND {sign}{key} <= "))
             .push_bind(self.horizon.cast_signed());
-        if let Some(since) = self.query.since() {
-            // The sign keeps SQLite from the index on the time, which would have the page sorted.
-            query.push(" AND +at >= ").push_bind(micros(since));
-        }
         self.query.conditions(query);
-    }
-}
-
-impl Paged for AuditQuery {
-    type Item = Record;
-    const WHAT: &'static str = "audit entries";
-    const TABLE: &'static str = "audit";
-    const KEY: &'static str = "seq";
-
-    fn after(&self) -> u64 {
-        self.after_seq
-    }
-    fn limit(&self) -> Option<u32> {
-        self.limit
-    }
-    fn since(&self) -> Option<Timestamp> {
-        self.since
-    }
-    fn conditions(&self, query: &mut QueryBuilder<Sqlite>) {
-        if let Some(server) = &self.server {
-            query.push(" AND server = ").push_bind(server.as_str());
-        }
-        if let Some(kind) = self.kind {
-            query.push(" AND kind = ").push_bind(kind.as_str());
-        }
-    }
-    fn item(row: &SqliteRow) -> Result<Record, sqlx::Error> {
-        Ok(Record {
-            seq: number(row, "seq")?,
-            entry: Entry {
-                at: time(row, "at")?,
-                kind: parsed(row, "kind", str::parse)?,
-                server: row.try_get("server")?,
-                launch: maybe_id(row, "launch")?,
-                subject: row.try_get("subject")?,
-                detail: json(row, "detail")?,
-            },
-        })
     }
 }
 
@@ -228,6 +273,7 @@ impl Paged for LogQuery {
     const WHAT: &'static str = "log lines";
     const TABLE: &'static str = "logs";
     const KEY: &'static str = "id";
+    const COLUMNS: &'static str = "id, at, server, stream, launch, line";
 
     fn after(&self) -> u64 {
         self.after_id
@@ -235,12 +281,9 @@ impl Paged for LogQuery {
     fn limit(&self) -> Option<u32> {
         self.limit
     }
-    // Kept lines are few: no index on the time, and so no place to begin.
-    fn since(&self) -> Option<Timestamp> {
-        None
-    }
     fn conditions(&self, query: &mut QueryBuilder<Sqlite>) {
         query.push(" AND server = ").push_bind(self.server.as_str());
+        // Kept lines are few: no index on the time.
         if let Some(since) = self.since {
             query.push(" AND at >= ").push_bind(micros(since));
         }

@@ -7,8 +7,17 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqlitePool};
 
 use super::StoreError;
-use super::convert::{id, json, number, time};
-use super::rows::{Exit, Generation, History, Launch, Policy, Processes, Server, Unfinished};
+use super::convert::{id, json, maybe_id, maybe_time, number, parsed, time};
+use super::rows::{
+    Document, EndKind, Ended, Exit, Generation, Grant, History, Launch, OpenSession, Policy,
+    Processes, Said, Server, Tool, Unfinished,
+};
+
+/// The source of the policy that no document says, as generations have it.
+const BUILT_IN: &str = "built-in";
+
+/// Whose a document is that has no columns of its own: what stands alone is read as a server's own is.
+pub(super) const ALONE: &str = "server";
 
 /// The read-only connections.
 #[derive(Clone, Debug)]
@@ -18,7 +27,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    fn failed(&self, what: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    pub(super) fn failed(&self, what: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
         let path = self.path.clone();
         move |source| StoreError::read(what, &path, source)
     }
@@ -78,7 +87,7 @@ impl Reader {
         .await
         .map_err(failed())?;
         let last = sqlx::query(
-            "SELECT ended_at, exit_code, exit_signal, exit_reason FROM launches \
+            "SELECT ended_at, exit_code, exit_signal, exit_reason, exit_kind FROM launches \
              WHERE server = ? AND started_at >= ? AND ended_at IS NOT NULL \
              ORDER BY ended_at DESC LIMIT 1",
         )
@@ -94,6 +103,45 @@ impl Reader {
         })
     }
 
+    pub(super) async fn grants(&self) -> Result<Vec<Grant>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM grants ORDER BY id")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(self.failed("the grants"))?;
+        rows.iter()
+            .map(grant)
+            .collect::<Result<_, _>>()
+            .map_err(self.failed("the grants"))
+    }
+
+    pub(super) async fn tools(&self, server: &str) -> Result<Vec<Tool>, StoreError> {
+        let failed = || self.failed("the tools of a server");
+        let rows = sqlx::query("SELECT * FROM tools WHERE server = ? ORDER BY name")
+            .bind(server)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed())?;
+        rows.iter()
+            .map(tool)
+            .collect::<Result<_, _>>()
+            .map_err(failed())
+    }
+
+    pub(super) async fn open_sessions(&self) -> Result<Vec<OpenSession>, StoreError> {
+        let failed = || self.failed("the open sessions");
+        let rows = sqlx::query(
+            "SELECT id, server, token_hash FROM sessions \
+             WHERE closed_at IS NULL AND token_hash IS NOT NULL ORDER BY opened_at",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed())?;
+        rows.iter()
+            .map(open_session)
+            .collect::<Result<_, _>>()
+            .map_err(failed())
+    }
+
     pub(super) async fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError> {
         let failed = || self.failed("unfinished launches");
         let rows = sqlx::query("SELECT * FROM launches WHERE ended_at IS NULL ORDER BY started_at")
@@ -107,25 +155,95 @@ impl Reader {
     }
 }
 
+fn open_session(row: &SqliteRow) -> Result<OpenSession, sqlx::Error> {
+    Ok(OpenSession {
+        id: id(row, "id")?,
+        server: row.try_get("server")?,
+        token_hash: row.try_get("token_hash")?,
+    })
+}
+
+fn grant(row: &SqliteRow) -> Result<Grant, sqlx::Error> {
+    let ended = match maybe_time(row, "ended_at")? {
+        Some(at) => Some(Ended {
+            at,
+            reason: row.try_get("end_reason")?,
+        }),
+        None => None,
+    };
+    Ok(Grant {
+        id: number(row, "id")?,
+        server: row.try_get("server")?,
+        host: row.try_get("host")?,
+        port: row.try_get("port")?,
+        scope: parsed(row, "scope", str::parse)?,
+        launch: maybe_id(row, "launch")?,
+        uid: row.try_get("uid")?,
+        user: row.try_get("user")?,
+        created_at: time(row, "created_at")?,
+        expires_at: maybe_time(row, "expires_at")?,
+        last_used_at: maybe_time(row, "last_used_at")?,
+        ended,
+    })
+}
+
+fn tool(row: &SqliteRow) -> Result<Tool, sqlx::Error> {
+    let accepted = match (
+        row.try_get::<Option<String>, _>("accepted_digest")?,
+        maybe_time(row, "accepted_at")?,
+    ) {
+        (Some(digest), Some(at)) => Some(Said {
+            digest,
+            text: row.try_get("accepted_text")?,
+            at,
+        }),
+        _ => None,
+    };
+    Ok(Tool {
+        server: row.try_get("server")?,
+        name: row.try_get("name")?,
+        said: Said {
+            digest: row.try_get("said_digest")?,
+            text: row.try_get("said_text")?,
+            at: time(row, "said_at")?,
+        },
+        accepted,
+    })
+}
+
 fn server(row: &SqliteRow) -> Result<Server, sqlx::Error> {
     Ok(Server {
         name: row.try_get("name")?,
         command: json(row, "command")?,
         cwd: row.try_get("cwd")?,
         settings: row.try_get("settings")?,
+        profile: row.try_get("profile")?,
         env: json(row, "env")?,
         registered: row.try_get("registered")?,
+        enabled: row.try_get("enabled")?,
         created_at: time(row, "created_at")?,
     })
 }
 
-fn generation(row: &SqliteRow) -> Result<Generation, sqlx::Error> {
+pub(super) fn generation(row: &SqliteRow) -> Result<Generation, sqlx::Error> {
+    let (source, text): (String, String) = (row.try_get("source")?, row.try_get("text")?);
+    let several: Option<&str> = row.try_get("documents")?;
+    let documents = match several {
+        Some(_) => json(row, "documents")?,
+        None if source == BUILT_IN => Vec::new(),
+        None => vec![Document {
+            layer: ALONE.to_owned(),
+            path: source.clone(),
+            text: text.clone(),
+        }],
+    };
     Ok(Generation {
         id: number(row, "id")?,
         policy: Policy {
-            source: row.try_get("source")?,
+            source,
             digest: row.try_get("digest")?,
-            text: row.try_get("text")?,
+            text,
+            documents,
             compiled_at: time(row, "compiled_at")?,
         },
     })
@@ -137,6 +255,9 @@ fn exit(row: &SqliteRow) -> Result<Exit, sqlx::Error> {
         code: row.try_get("exit_code")?,
         signal: row.try_get("exit_signal")?,
         reason: row.try_get("exit_reason")?,
+        kind: row
+            .try_get::<Option<String>, _>("exit_kind")?
+            .and_then(|name| EndKind::named(&name)),
     })
 }
 
@@ -148,6 +269,9 @@ fn unfinished(row: &SqliteRow) -> Result<Unfinished, sqlx::Error> {
             pid,
             pid_start: number(row, "pid_start")?,
             init_pid: row.try_get("init_pid")?,
+            init_start: row
+                .try_get::<Option<i64>, _>("init_start")?
+                .map(i64::cast_unsigned),
             boot_id: row.try_get("boot_id")?,
         }),
         None => None,

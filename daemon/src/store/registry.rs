@@ -1,7 +1,7 @@
-//! Servers and policy generations, as the daemon uses them.
+//! Servers, as the daemon uses them.
 
 use super::request::Change;
-use super::rows::{Generation, History, Policy, Server};
+use super::rows::{History, Server};
 use super::{Store, StoreError};
 use crate::audit::Entry;
 
@@ -19,17 +19,20 @@ impl Store {
         Ok(())
     }
 
-    /// Notes a server known from a shim's command line. A registered server of that name stays as it is.
+    /// Notes a server known from a shim's command line. A registered server of that name stays as it is. Where the
+    /// database cannot be written it is noted later: what its launch must not begin without is the launch's own entry.
     ///
     /// # Errors
-    /// When the database cannot be written.
+    /// When the store is closed.
     pub async fn note_server(&self, server: Server) -> Result<(), StoreError> {
         let server = Server {
             registered: false,
             ..server
         };
-        self.change(Change::NoteServer(server), None).await?;
-        Ok(())
+        match self.note(Change::NoteServer(server), None).await {
+            Ok(_) | Err(StoreError::Later(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes a server with its log lines and records the entry; false, and no entry, when there is none of that
@@ -39,6 +42,24 @@ impl Store {
     /// When the database cannot be written.
     pub async fn remove_server(&self, name: &str, entry: Entry) -> Result<bool, StoreError> {
         let change = Change::RemoveServer(name.into());
+        Ok(self.change(change, Some(entry)).await?.changed)
+    }
+
+    /// Has a registered server start with the daemon, or no longer, and records the entry; false, and no entry, where
+    /// it is so already or no registered server has the name.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn enable_server(
+        &self,
+        name: &str,
+        enabled: bool,
+        entry: Entry,
+    ) -> Result<bool, StoreError> {
+        let change = Change::EnableServer {
+            name: name.into(),
+            enabled,
+        };
         Ok(self.change(change, Some(entry)).await?.changed)
     }
 
@@ -64,23 +85,5 @@ impl Store {
     /// When the database cannot be read.
     pub async fn history(&self, server: &str) -> Result<History, StoreError> {
         self.reader.history(server).await
-    }
-
-    /// Gives a settings text its generation number; true when it is new. The same text from the same source has
-    /// the same number for ever.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub async fn generation_of(&self, policy: Policy) -> Result<(u64, bool), StoreError> {
-        let receipt = self.change(Change::Generation(policy), None).await?;
-        Ok((receipt.id, receipt.changed))
-    }
-
-    /// The settings text of a generation.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn generation(&self, number: u64) -> Result<Option<Generation>, StoreError> {
-        self.reader.generation(number).await
     }
 }

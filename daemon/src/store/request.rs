@@ -1,36 +1,71 @@
 //! What travels from the store's callers to its writer.
 
 use jiff::Timestamp;
+use srt_policy::Retain;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::rows::{Exit, Launch, LogLine, Policy, Processes, Server, Session};
-use crate::audit::Entry;
+use super::lag::Ticket;
+use super::rows::{
+    Exit, Grant, InForce, Launch, LogLine, Policy, Processes, Server, Session, Tool,
+};
+use super::shipping::Shipped;
+use crate::audit::Redacted;
 
 /// One thing to be written.
 #[derive(Debug)]
 pub(super) enum Write {
-    Entry(Entry),
+    Entry(Redacted),
     Line(LogLine),
     /// A change and the entry that tells of it: both or neither.
-    Change(Box<Change>, Option<Entry>),
+    Change(Box<Change>, Option<Redacted>),
 }
 
 /// A change of the tables other than the log.
 #[derive(Debug)]
 pub(super) enum Change {
+    /// None: its answer shows that the writer takes requests and gets the database's lock.
+    Nothing,
+    /// None either, but the disk has to take something: shows that it does again.
+    Probe,
     Register(Server),
     NoteServer(Server),
     RemoveServer(String),
+    EnableServer {
+        name: String,
+        enabled: bool,
+    },
     Generation(Policy),
+    InForce(InForce),
     BeginLaunch(Launch),
     LaunchRuns(Uuid, Processes),
     EndLaunch(Uuid, Exit),
     OpenSession(Session),
-    MoveSession { id: Uuid, launch: Uuid },
-    CloseSession { id: Uuid, at: Timestamp },
-    CloseAllSessions { at: Timestamp },
+    MoveSession {
+        id: Uuid,
+        launch: Uuid,
+        client_pid: Option<u32>,
+    },
+    CloseSession {
+        id: Uuid,
+        at: Timestamp,
+    },
+    CloseTokenless {
+        at: Timestamp,
+    },
+    PutTools(Vec<Tool>),
+    Shipped(Shipped),
+    AddGrant(Grant),
+    EndGrant {
+        id: u64,
+        at: Timestamp,
+        reason: String,
+    },
+    GrantUsed {
+        id: u64,
+        at: Timestamp,
+    },
 }
 
 /// What came of a write.
@@ -52,14 +87,34 @@ pub(super) struct Request {
     pub(super) write: Write,
     /// Whoever waits for the write to be durable. `None`: nobody waits, and the writer retries until it is.
     pub(super) ack: Option<Ack>,
+    /// It tells of what has happened already: where it cannot be written, whoever waits is told, and it is retried.
+    pub(super) keep: bool,
     /// Room taken in the queue, given back when the request is dropped.
     pub(super) _room: Option<OwnedSemaphorePermit>,
+    /// Its place among what waits, until it is dropped. What is the store's own has none.
+    pub(super) _ticket: Option<Ticket>,
 }
 
-/// A request, or the order to write what came before it and end.
+impl Request {
+    /// What the writer asks of itself while nothing can be written.
+    pub(super) fn probe() -> Self {
+        Self {
+            write: Write::Change(Box::new(Change::Probe), None),
+            ack: None,
+            keep: true,
+            _room: None,
+            _ticket: None,
+        }
+    }
+}
+
+/// A request, what the settings say, or the order to write what came before it and end.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the small ones are rare")]
 pub(super) enum Message {
     Request(Request),
+    /// How much of the audit log is kept from now on.
+    Retain(Option<Retain>),
     Close,
 }
 
@@ -73,6 +128,11 @@ const UNIT: usize = 256;
 pub(super) const ROOM: u32 = 16 * 1024 * 1024 / UNIT as u32;
 
 impl Write {
+    /// Whether the disk has to take something of it.
+    pub(super) fn writes(&self) -> bool {
+        !matches!(self, Self::Change(change, _) if matches!(**change, Change::Nothing))
+    }
+
     /// The room that the write takes in the queue, in units, by an estimate of its size in memory.
     pub(super) fn room(&self) -> u32 {
         let bytes = match self {

@@ -18,10 +18,14 @@ pub struct Server {
     pub cwd: Option<String>,
     /// Settings file; `None`: found by the daemon's rules.
     pub settings: Option<String>,
+    /// Profile; `None`: by the environment of whoever attaches.
+    pub profile: Option<String>,
     /// Variables given with the registration.
     pub env: Vec<EnvVar>,
     /// Registered by a person.
     pub registered: bool,
+    /// Starts with the daemon. Only a registered one does; [`super::Store::enable_server`] alone changes it.
+    pub enabled: bool,
     /// When it was registered or first seen.
     pub created_at: Timestamp,
 }
@@ -52,8 +56,51 @@ pub struct Policy {
     pub digest: String,
     /// The text.
     pub text: String,
+    /// Every document that it is compiled from, in the order in which they count; none where it is built in.
+    pub documents: Vec<Document>,
     /// When it was compiled.
     pub compiled_at: Timestamp,
+}
+
+/// A settings document as it was read. Its text may hold the password of a proxy.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// Whose it is: user, server or project.
+    pub layer: String,
+    /// Its path, or the name of a template.
+    pub path: String,
+    /// Its text.
+    pub text: String,
+}
+
+impl Document {
+    /// Whether it is the project's, and so not the user's to change here.
+    pub fn is_projects(&self) -> bool {
+        self.layer == "project"
+    }
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} ({} bytes)", self.path, self.text.len())
+    }
+}
+
+/// A generation that came to be in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// The server's name.
+    pub server: String,
+    /// The working directory that it was read for; empty where that is not known.
+    pub cwd: String,
+    /// The settings file that was named; `None`: found by the daemon's rules.
+    pub settings: Option<String>,
+    /// The generation's number.
+    pub generation: u64,
+    /// Since when.
+    pub at: Timestamp,
+    /// Why, for a person.
+    pub reason: String,
 }
 
 /// A settings text with its number.
@@ -91,6 +138,8 @@ pub struct Processes {
     pub pid_start: u64,
     /// The first process of the launch's pid namespace: when it is killed, all are.
     pub init_pid: Option<u32>,
+    /// When `init_pid` started, as `pid_start`.
+    pub init_start: Option<u64>,
     /// The boot to which these belong: `/proc/sys/kernel/random/boot_id`.
     pub boot_id: Option<String>,
 }
@@ -115,6 +164,70 @@ pub struct Exit {
     pub signal: Option<i32>,
     /// Why, for a person.
     pub reason: String,
+    /// What kind of end it was, where that is known.
+    pub kind: Option<EndKind>,
+}
+
+/// What kind of end a launch had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EndKind {
+    /// Its process ended by itself.
+    Exited,
+    /// A signal that nobody here sent.
+    Signal,
+    /// The kernel ended it for want of memory.
+    OutOfMemory,
+    /// It was not ready in time (`runtime.timeoutSeconds`).
+    TimedOut,
+    /// It answered no more (`runtime.healthTimeoutSeconds`).
+    NoAnswer,
+    /// It filled the disk (`filesystem.overlayMax`).
+    DiskFull,
+    /// A person or its host wanted it to.
+    Stopped,
+    /// Another launch takes its place.
+    Replaced,
+    /// It was never begun: policy or the sandbox refused.
+    Refused,
+    /// Nobody saw it end.
+    Lost,
+}
+
+impl EndKind {
+    /// Every kind.
+    pub const ALL: [Self; 10] = [
+        Self::Exited,
+        Self::Signal,
+        Self::OutOfMemory,
+        Self::TimedOut,
+        Self::NoAnswer,
+        Self::DiskFull,
+        Self::Stopped,
+        Self::Replaced,
+        Self::Refused,
+        Self::Lost,
+    ];
+
+    /// The name, which stands in databases.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exited => "exited",
+            Self::Signal => "signal",
+            Self::OutOfMemory => "out-of-memory",
+            Self::TimedOut => "timed-out",
+            Self::NoAnswer => "no-answer",
+            Self::DiskFull => "disk-full",
+            Self::Stopped => "stopped",
+            Self::Replaced => "replaced",
+            Self::Refused => "refused",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// Reads a name; none where a later version wrote one that this one does not know.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
 }
 
 /// What became of a server's launches since it was registered.
@@ -141,6 +254,125 @@ pub struct Session {
     pub client_pid: Option<u32>,
     /// When it began.
     pub opened_at: Timestamp,
+    /// SHA-256 of the token by which its shim may go on with it, lower-case hexadecimal; none where it cannot.
+    pub token_hash: Option<String>,
+}
+
+/// A session that was open when its daemon died.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSession {
+    /// Its id.
+    pub id: Uuid,
+    /// The server's name.
+    pub server: String,
+    /// As in [`Session`].
+    pub token_hash: String,
+}
+
+/// How long a grant is to last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// Until its launch ends.
+    Session,
+    /// Until a time.
+    Time,
+    /// Until it is revoked.
+    Always,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 3] = [Self::Session, Self::Time, Self::Always];
+
+    /// The name, which stands in databases.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Time => "time",
+            Self::Always => "always",
+        }
+    }
+}
+
+/// A name that no scope has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no scope of a grant is named {name:?}")]
+pub struct UnknownScope {
+    /// The name.
+    pub name: String,
+}
+
+impl FromStr for Scope {
+    type Err = UnknownScope;
+
+    fn from_str(name: &str) -> Result<Self, UnknownScope> {
+        Self::ALL
+            .into_iter()
+            .find(|scope| scope.as_str() == name)
+            .ok_or_else(|| UnknownScope { name: name.into() })
+    }
+}
+
+/// A connection that a person approved, remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Its number, given out by the daemon: 1 for the first one ever.
+    pub id: u64,
+    /// The server's name.
+    pub server: String,
+    /// A name or an address, in the form in which hosts are compared.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// How long it is to last.
+    pub scope: Scope,
+    /// The launch that one of scope session belongs to.
+    pub launch: Option<Uuid>,
+    /// Who approved it.
+    pub uid: u32,
+    /// Their name, where there is one.
+    pub user: Option<String>,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it is at its end by itself.
+    pub expires_at: Option<Timestamp>,
+    /// When a connection last passed by it; within a minute.
+    pub last_used_at: Option<Timestamp>,
+    /// Its end, once it has come.
+    pub ended: Option<Ended>,
+}
+
+/// The end of a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// When.
+    pub at: Timestamp,
+    /// Why, for a person.
+    pub reason: String,
+}
+
+/// A tool of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tool {
+    /// The server's name.
+    pub server: String,
+    /// Its own.
+    pub name: String,
+    /// What the server says of it.
+    pub said: Said,
+    /// What of that is accepted; `None` where tools of the server were never pinned.
+    pub accepted: Option<Said>,
+}
+
+/// What a server says of a tool: its whole definition, in one spelling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Lower-case hexadecimal SHA-256 of it.
+    pub digest: String,
+    /// It; `None` where it is too long to keep.
+    pub text: Option<String>,
+    /// Since when it is said, or accepted.
+    pub at: Timestamp,
 }
 
 /// Where a log line comes from.

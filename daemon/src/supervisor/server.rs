@@ -1,14 +1,17 @@
-//! The actor of one server: it owns the server's state, and no request ever waits for it to do something slow.
+//! A server's actor, as everybody holds it: orders in, and what is known of it out.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use srt_policy::Restart;
 use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
 
 use super::Shared;
-use super::launch::{Plan, Refused, launch};
+use super::actor::Actor;
+use super::launch::{Plan, Refused};
 use super::running::{Control, LaunchEnd, Running};
-use super::state::{Action, Machine, Observation, State};
+use super::state::State;
 use crate::policies::Generation;
 
 /// Orders that may wait at one server.
@@ -30,67 +33,181 @@ pub(crate) struct Snapshot {
     /// Oldest first.
     pub(crate) launches: Vec<Control>,
     pub(crate) generation: Option<Generation>,
+    /// Launches that nobody has spoken to, kept for the next host: those of `runtime.warm`, and one for a while.
+    pub(crate) spares: Vec<Control>,
+    /// Of the launches the one that has no host.
+    pub(crate) alone: Option<Uuid>,
+    /// When the next launch is due, where one waits.
+    pub(crate) due: Option<Instant>,
+    /// What is done after an end, as far as a launch has told.
+    pub(crate) restart: Restart,
 }
 
-enum Order {
+/// What becomes of an attempt to start: none, or why not and the exit status that it calls for.
+pub(super) type Begun = Result<(), (String, i32)>;
+
+/// Why a session gets no launch.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotAttached {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// No launch is to follow: asked for, or tried too often.
+    #[error(
+        "the server is not started again: {0}\nhint: \"srtctl status NAME\" and \"srtctl logs NAME\" tell more"
+    )]
+    Over(String),
+    #[error("another attachment has taken this session over")]
+    TakenOver,
+    /// The session ended before this was asked.
+    #[error("the session is over")]
+    Gone,
+}
+
+/// How a session asks for a launch.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// It begins; what is given is dropped when it is over.
+    Begin(oneshot::Sender<()>),
+    /// It was open when an earlier daemon died, and goes on. As above.
+    Resume(oneshot::Sender<()>),
+    /// Its launch has ended, or its shim lost sight of it.
+    Again,
+}
+
+/// What a session is served by.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    pub(crate) running: Running,
+    /// Why it replaces another one, for a person; empty where it does not.
+    pub(crate) replaced: String,
+}
+
+/// Names one of a server's lineages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key {
+    /// Launches without a host.
+    Alone,
+    /// A launch that is kept ready for the next host for a while.
+    Kept,
+    Session(Uuid),
+}
+
+pub(super) enum Order {
     Start {
         plan: Box<Plan>,
-        answer: oneshot::Sender<Result<(), (String, i32)>>,
+        answer: oneshot::Sender<Begun>,
     },
     Stop {
         reason: String,
+        /// Sessions go on with the next daemon.
+        keep: bool,
         answer: oneshot::Sender<()>,
     },
-    /// A host attaches: the warm launch, if there is one.
-    Take {
-        answer: oneshot::Sender<Option<Running>>,
+    Reset {
+        answer: oneshot::Sender<bool>,
     },
-    /// A session's launch runs.
-    Attached {
-        control: Control,
+    /// A host wants a launch for its session.
+    Attach {
+        session: Uuid,
+        plan: Box<Plan>,
+        /// The launch that runs without a host will do.
+        any: bool,
+        wish: Wish,
+        because: String,
+        answer: oneshot::Sender<Result<Attached, NotAttached>>,
+    },
+    /// A session's host went away before either side had said a word.
+    Left {
+        session: Uuid,
+        running: Box<Running>,
+    },
+    /// A session's shim gives its launch up.
+    GiveUp {
+        session: Uuid,
+        launch: Uuid,
+        reason: String,
+    },
+    /// Whether another launch may follow one that has ended.
+    Verdict {
+        session: Uuid,
+        launch: Uuid,
+        answer: oneshot::Sender<bool>,
+    },
+    /// A launch is ready.
+    Ready {
+        key: Key,
+        launch: Uuid,
+    },
+    /// Settings have changed that a launch cannot take over.
+    Changed {
+        key: Key,
+        launch: Uuid,
+        keys: Vec<String>,
     },
     /// A launch ended.
     Ended {
-        control: Control,
+        key: Key,
+        control: Box<Control>,
         end: LaunchEnd,
     },
-    /// The warm launch that was asked for came up, or not.
+    /// The launch that was asked for came up, or not.
     Came {
-        turn: u64,
+        key: Key,
         result: Result<Box<Running>, Refused>,
     },
-    RetryDue {
+    /// Of the launches that nobody has spoken to.
+    Spare(Spare),
+    /// A wait is over: for the next launch, or for a shim to come back.
+    Due {
+        key: Key,
         turn: u64,
+    },
+    /// A launch runs in direct mode.
+    Direct {
+        control: Box<Control>,
+    },
+    /// It ended.
+    DirectEnded {
+        launch: Uuid,
+        reason: String,
+    },
+    /// Somebody wants to know whether orders are taken.
+    Answer {
+        answer: oneshot::Sender<()>,
+    },
+}
+
+/// What happens to a launch that nobody has spoken to.
+pub(super) enum Spare {
+    Came {
+        plan: Box<Plan>,
+        result: Result<Box<Running>, Refused>,
+    },
+    /// These keys of its settings have changed.
+    Changed {
+        launch: Uuid,
+        keys: Vec<String>,
+    },
+    Ended {
+        control: Box<Control>,
     },
 }
 
 impl Handle {
-    pub(super) fn spawn(shared: &Arc<Shared>) -> Self {
+    pub(super) fn spawn(shared: &Arc<Shared>, name: &str) -> Self {
         let (orders, queue) = mpsc::channel(QUEUE);
-        let machine = Machine::default();
         let (publish, snapshot) = watch::channel(Snapshot {
-            state: machine.state(),
+            state: State::Stopped,
             reason: String::new(),
             sessions: 0,
             launches: Vec::new(),
             generation: None,
+            spares: Vec::new(),
+            alone: None,
+            due: None,
+            restart: Restart::default(),
         });
-        let actor = Actor {
-            shared: shared.clone(),
-            orders: orders.downgrade(),
-            machine,
-            publish,
-            warm: None,
-            coming: 0,
-            plan: None,
-            turn: 0,
-            waiting: Vec::new(),
-            stops: Vec::new(),
-            attached: Vec::new(),
-            ending: Vec::new(),
-            reason: String::new(),
-            generation: None,
-        };
+        let actor = Actor::new(shared.clone(), name.to_owned(), orders.downgrade(), publish);
         shared.tracker.spawn(actor.run(queue));
         Self { orders, snapshot }
     }
@@ -100,7 +217,7 @@ impl Handle {
     }
 
     /// Wants it to run; the answer comes when it does or cannot.
-    pub(crate) async fn start(&self, plan: Plan) -> Result<(), (String, i32)> {
+    pub(crate) async fn start(&self, plan: Plan) -> Begun {
         let (answer, answered) = oneshot::channel();
         let plan = Box::new(plan);
         let gone = || ("the daemon is stopping".to_owned(), srt_proto::exit::ERROR);
@@ -113,272 +230,89 @@ impl Handle {
 
     /// Wants nothing of it to run; the answer comes when nothing does.
     pub(crate) async fn stop(&self, reason: &str) -> Option<oneshot::Receiver<()>> {
+        self.end(reason, false).await
+    }
+
+    /// As [`Self::stop`], but sessions go on with the next daemon.
+    pub(super) async fn end(&self, reason: &str, keep: bool) -> Option<oneshot::Receiver<()>> {
         let (answer, answered) = oneshot::channel();
-        let reason = reason.to_owned();
-        self.orders
-            .send(Order::Stop { reason, answer })
-            .await
-            .ok()?;
+        let order = Order::Stop {
+            reason: reason.to_owned(),
+            keep,
+            answer,
+        };
+        self.orders.send(order).await.ok()?;
         Some(answered)
     }
 
-    /// The warm launch, if there is one: it is the caller's now.
-    pub(crate) async fn take(&self) -> Option<Running> {
+    /// Forgets its failures. Whether there were any.
+    pub(crate) async fn reset(&self) -> bool {
         let (answer, answered) = oneshot::channel();
-        self.orders.send(Order::Take { answer }).await.ok()?;
-        answered.await.ok().flatten()
+        let sent = self.orders.send(Order::Reset { answer }).await;
+        sent.is_ok() && answered.await.unwrap_or(false)
     }
 
-    /// Tells of a launch that serves a session.
-    pub(crate) async fn attached(&self, control: Control) {
-        let _ = self.orders.send(Order::Attached { control }).await;
-    }
-}
-
-struct Actor {
-    shared: Arc<Shared>,
-    orders: mpsc::WeakSender<Order>,
-    machine: Machine,
-    publish: watch::Sender<Snapshot>,
-    /// The launch that runs without a host.
-    warm: Option<Running>,
-    /// Launches that were asked for and have not come up yet, or failed to.
-    coming: u32,
-    /// What a restart launches again.
-    plan: Option<Plan>,
-    /// Numbers the launches and waits that were asked for: an answer to an old one is of no interest.
-    turn: u64,
-    waiting: Vec<oneshot::Sender<Result<(), (String, i32)>>>,
-    stops: Vec<oneshot::Sender<()>>,
-    attached: Vec<Control>,
-    /// Launches that were told to end and have not yet.
-    ending: Vec<Control>,
-    reason: String,
-    generation: Option<Generation>,
-}
-
-impl Actor {
-    async fn run(mut self, mut queue: mpsc::Receiver<Order>) {
-        let shutdown = self.shared.shutdown.clone();
-        loop {
-            let order = tokio::select! {
-                order = queue.recv() => order,
-                // Nothing new begins, and when nothing is left either, there is nothing to wait for.
-                () = shutdown.cancelled(), if self.is_idle() && queue.is_empty() => None,
-            };
-            let Some(order) = order else { break };
-            self.handle(order);
-            self.settle_stops();
-            self.publish();
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.warm.is_none()
-            && self.attached.is_empty()
-            && self.ending.is_empty()
-            && self.coming == 0
-    }
-
-    fn handle(&mut self, order: Order) {
-        let now = Instant::now();
-        match order {
-            Order::Start { plan, answer } => {
-                // One that serves a host runs already.
-                if self.machine.state() == State::Running || !self.attached.is_empty() {
-                    let _ = answer.send(Ok(()));
-                    return;
-                }
-                self.waiting.push(answer);
-                self.plan = Some(*plan);
-                let action = self.machine.observe(Observation::Start, now);
-                self.act(action);
-            }
-            Order::Stop { reason, answer } => {
-                self.stops.push(answer);
-                let action = self.machine.observe(Observation::Stop, now);
-                self.turn += 1;
-                self.answer_starts(&Err((
-                    "stopped before it was up".into(),
-                    srt_proto::exit::NOT_RUNNING,
-                )));
-                debug_assert!(action == Action::TearDown || action == Action::Nothing);
-                self.tear_down(&reason);
-                self.reason = reason;
-            }
-            Order::Take { answer } => {
-                // One that has ended stays: the news of its end is on the way, and is about a warm launch.
-                if let Some(running) = self.warm.take_if(|running| !running.control.has_ended()) {
-                    self.machine.observe(Observation::Taken, now);
-                    self.attached.push(running.control.clone());
-                    if let Err(Some(running)) = answer.send(Some(running)) {
-                        running.control.stop("the host went away");
-                    }
-                } else {
-                    let _ = answer.send(None);
-                }
-            }
-            Order::Attached { control } => {
-                self.generation = Some(control.generation.clone());
-                self.watch(&control);
-                self.attached.push(control);
-                self.reason.clear();
-            }
-            Order::Came { turn, result } => {
-                self.coming -= 1;
-                self.came(turn, result, now);
-            }
-            Order::RetryDue { turn } => {
-                if turn == self.turn {
-                    let action = self.machine.observe(Observation::RetryDue, now);
-                    self.act(action);
-                }
-            }
-            Order::Ended { control, end } => self.ended(&control, &end, now),
-        }
-    }
-
-    fn came(&mut self, turn: u64, result: Result<Box<Running>, Refused>, now: Instant) {
-        match result {
-            Ok(running) if turn == self.turn => {
-                self.machine.observe(Observation::Launched, now);
-                self.generation = Some(running.control.generation.clone());
-                self.reason.clear();
-                self.watch(&running.control);
-                // Without a host standard error is the log's alone, and never waits.
-                self.warm = Some(Running {
-                    early: None,
-                    ..*running
-                });
-                self.answer_starts(&Ok(()));
-            }
-            // It came up after a stop: nobody wants it any more.
-            Ok(running) => {
-                self.watch(&running.control);
-                running.control.stop("stopped before it was up");
-                self.ending.push(running.control.clone());
-            }
-            Err(refused) if turn == self.turn => {
-                self.machine.observe(Observation::LaunchFailed, now);
-                self.reason = refused.to_string();
-                self.answer_starts(&Err((self.reason.clone(), refused.exit_code())));
-            }
-            Err(_) => {}
-        }
-    }
-
-    fn ended(&mut self, control: &Control, end: &LaunchEnd, now: Instant) {
-        let is_it = |other: &Control| other.id == control.id;
-        self.ending.retain(|other| !is_it(other));
-        self.attached.retain(|other| !is_it(other));
-        if self.warm.as_ref().is_some_and(|warm| is_it(&warm.control)) {
-            self.warm = None;
-            let well = end.code == 0;
-            let action = self.machine.observe(Observation::Ended { well }, now);
-            self.reason.clone_from(&end.reason);
-            if self.machine.state() == State::Failed {
-                self.reason = format!("gave up after too many starts; last: {}", end.reason);
-            }
-            self.act(action);
-        }
-    }
-
-    fn act(&mut self, action: Action) {
-        match action {
-            Action::Nothing => {}
-            Action::TearDown => self.tear_down("stopped"),
-            Action::Launch => {
-                let Some(mut plan) = self.plan.clone() else {
-                    return;
-                };
-                plan.restart = self.machine.restarts() > 0;
-                self.turn += 1;
-                let turn = self.turn;
-                let Some(orders) = self.orders.upgrade() else {
-                    return;
-                };
-                let shared = self.shared.clone();
-                self.coming += 1;
-                self.shared.tracker.spawn(async move {
-                    let result = launch(&shared, plan).await.map(Box::new);
-                    let _ = orders.send(Order::Came { turn, result }).await;
-                });
-            }
-            Action::WaitThenRetry(wait) => {
-                self.turn += 1;
-                let turn = self.turn;
-                let Some(orders) = self.orders.upgrade() else {
-                    return;
-                };
-                let shutdown = self.shared.shutdown.clone();
-                self.shared.tracker.spawn(async move {
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {
-                            let _ = orders.send(Order::RetryDue { turn }).await;
-                        }
-                        () = shutdown.cancelled() => {}
-                    }
-                });
-            }
-        }
-    }
-
-    /// Tells every launch to end.
-    fn tear_down(&mut self, reason: &str) {
-        // Dropping a warm launch's streams closes its stdin.
-        let warm = self.warm.take().map(|running| running.control.clone());
-        for control in warm.into_iter().chain(self.attached.iter().cloned()) {
-            control.stop(reason);
-            if !self.ending.iter().any(|other| other.id == control.id) {
-                self.ending.push(control);
-            }
-        }
-    }
-
-    /// Has the end of a launch told to us.
-    fn watch(&self, control: &Control) {
-        let Some(orders) = self.orders.upgrade() else {
-            return;
+    /// A launch for a session. It may have to wait: for the end of its last one, and for its turn after a failure.
+    pub(crate) async fn attach(
+        &self,
+        session: Uuid,
+        plan: Plan,
+        any: bool,
+        wish: Wish,
+        because: String,
+    ) -> Result<Attached, NotAttached> {
+        let (answer, answered) = oneshot::channel();
+        let order = Order::Attach {
+            session,
+            plan: Box::new(plan),
+            any,
+            wish,
+            because,
+            answer,
         };
-        let control = control.clone();
-        self.shared.tracker.spawn(async move {
-            let end = control.ended().await;
-            let _ = orders.send(Order::Ended { control, end }).await;
-        });
+        let stopping = || NotAttached::Refused(Refused::Stopping);
+        self.orders.send(order).await.map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())?
     }
 
-    fn answer_starts(&mut self, result: &Result<(), (String, i32)>) {
-        for answer in self.waiting.drain(..) {
-            let _ = answer.send(result.clone());
-        }
+    /// Ends a session's launch because its shim gives it up; another one may follow.
+    pub(crate) async fn give_up(&self, session: Uuid, launch: Uuid, reason: String) {
+        let order = Order::GiveUp {
+            session,
+            launch,
+            reason,
+        };
+        let _ = self.orders.send(order).await;
     }
 
-    /// Answers those who wait for a stop, once nothing runs.
-    fn settle_stops(&mut self) {
-        if self.ending.is_empty() && self.warm.is_none() && self.coming == 0 {
-            for answer in self.stops.drain(..) {
-                let _ = answer.send(());
-            }
-        }
+    /// Gives a launch back whose host went away before either side had said a word. It is kept for the next host, or ends.
+    pub(crate) async fn left(&self, session: Uuid, running: Running) {
+        let running = Box::new(running);
+        let _ = self.orders.send(Order::Left { session, running }).await;
     }
 
-    fn publish(&self) {
-        let launches = self
-            .attached
-            .iter()
-            .chain(self.warm.iter().map(|running| &running.control))
-            .cloned()
-            .collect();
-        self.publish.send_replace(Snapshot {
-            state: if self.attached.is_empty() {
-                self.machine.state()
-            } else {
-                State::Running
-            },
-            reason: self.reason.clone(),
-            sessions: u32::try_from(self.attached.len()).unwrap_or(u32::MAX),
-            launches,
-            generation: self.generation.clone(),
-        });
+    /// Whether the session may go on in another launch after this one, which has ended.
+    pub(crate) async fn may_go_on(&self, session: Uuid, launch: Uuid) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let order = Order::Verdict {
+            session,
+            launch,
+            answer,
+        };
+        let sent = self.orders.send(order).await;
+        sent.is_ok() && answered.await.unwrap_or(false)
+    }
+
+    /// Tells of a launch in direct mode, whose end is nobody's but its host's.
+    pub(crate) async fn runs_directly(&self, control: Control) {
+        let control = Box::new(control);
+        let _ = self.orders.send(Order::Direct { control }).await;
+    }
+
+    /// Returns when it has taken this order in its turn, or has ended.
+    pub(crate) async fn answer(&self) {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.orders.send(Order::Answer { answer }).await;
+        let _ = answered.await;
     }
 }

@@ -1,4 +1,5 @@
-//! `test-web ADDRESS ANSWER`: the web server of a world's own network. Prints where it listens, then a line for each
+//! `test-web ADDRESS ANSWER|--echo`: the web server of a world's own network, or one that says back each line that it
+//! is told. Prints where it listens, then a line for each
 //! connection; ends when its stdin does.
 
 use std::io::{Read as _, Write as _};
@@ -7,7 +8,7 @@ use std::net::TcpListener;
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let [address, answer] = arguments.as_slice() else {
-        eprintln!("usage: test-web ADDRESS ANSWER");
+        eprintln!("usage: test-web ADDRESS ANSWER|--echo");
         std::process::exit(2);
     };
     let listener = match TcpListener::bind(address) {
@@ -30,5 +31,8 @@ fn main() {
         while let Ok(1..) = std::io::stdin().read(&mut rest) {}
         std::process::exit(0);
     });
+    if answer == "--echo" {
+        return srt_tests::web::echo(&listener, || said("connection".to_owned()));
+    }
     srt_tests::web::serve(&listener, answer, || said("connection".to_owned()));
 }

@@ -20,7 +20,9 @@ pub(crate) async fn serve(context: Arc<Context>, mut client: TcpStream) {
         {
             let policy = context.policy();
             let answer = answer(&query, &policy, &context.names);
-            if let Some(denial) = answer.denial {
+            if let Some(denial) = answer.denial
+                && let Some(denial) = context.told.first(FrontEnd::Dns, denial)
+            {
                 context.denied(FrontEnd::Dns, denial).await;
             }
             let Some(reply) = answer.reply else { return };

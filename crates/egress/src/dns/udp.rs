@@ -10,7 +10,7 @@ use crate::FrontEnd;
 use crate::context::Context;
 
 #[cfg(target_os = "linux")]
-use super::pktinfo::{prepare, receive, send};
+use crate::pktinfo::{prepare, receive, send};
 
 /// Takes over a bound socket.
 pub(crate) fn take(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
@@ -36,7 +36,9 @@ pub(crate) async fn serve(context: Arc<Context>, socket: UdpSocket) {
             };
             let policy = context.policy();
             let answer = answer(&buffer[..length], &policy, &context.names);
-            if let Some(denial) = answer.denial {
+            if let Some(denial) = answer.denial
+                && let Some(denial) = context.told.first(FrontEnd::Dns, denial)
+            {
                 context.denied(FrontEnd::Dns, denial).await;
             }
             if let Some(reply) = answer.reply

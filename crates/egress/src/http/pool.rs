@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as Poller, Poll};
 use std::time::Instant;
 
+use http::HeaderValue;
 use hyper::client::conn::http1::SendRequest;
 use srt_policy::{NetworkPolicy, Target};
 
-use super::body::Upload;
+use super::body::{Sending, Upload};
 use crate::context::Context;
 
 /// hyper's half of a connection: the reading and writing, to be polled by whoever waits for its fruit.
@@ -30,6 +31,14 @@ pub(super) struct Connection {
     pub(super) driver: Option<Driver>,
     pub(super) address: SocketAddr,
     pub(super) policy: Arc<NetworkPolicy>,
+    /// The user's own HTTP proxy, where it is that which was connected to.
+    pub(super) parent: Option<Parent>,
+}
+
+/// How the user's own HTTP proxy wants its requests.
+#[derive(Clone)]
+pub(super) struct Parent {
+    pub(super) authorization: Option<HeaderValue>,
 }
 
 impl Connection {
@@ -95,12 +104,15 @@ impl Pool {
         None
     }
 
-    fn put(&self, target: &Target, connection: Connection) {
+    fn put(&self, context: &Context, target: &Target, connection: Connection) {
         if connection.driver.is_none() {
             return;
         }
         let mut shelf = self.lock();
-        if shelf.count >= self.most {
+        // Asked under the lock, so that `retire` cannot come between. One that was checked under an earlier policy
+        // would never serve again.
+        let current = Arc::ptr_eq(&connection.policy, &context.policy());
+        if !current || shelf.count >= self.most {
             return;
         }
         shelf.count += 1;
@@ -114,6 +126,11 @@ impl Pool {
                 shelf.by_target.insert(target.clone(), vec![idle]);
             }
         }
+    }
+
+    /// Closes the idle connections that were checked under another policy than this.
+    pub(crate) fn retire(&self, policy: &Arc<NetworkPolicy>) {
+        self.retain(|idle| Arc::ptr_eq(&idle.connection.policy, policy));
     }
 
     /// Closes every idle connection.
@@ -143,12 +160,18 @@ pub(super) struct Lease {
     pub(super) context: Arc<Context>,
     pub(super) target: Target,
     pub(super) connection: Connection,
+    /// The request's body, where it has one.
+    pub(super) sending: Option<Arc<Sending>>,
 }
 
 impl Lease {
     pub(super) fn give_back(self) {
-        if !self.context.cancel.is_cancelled() {
-            self.context.pool.put(&self.target, self.connection);
+        // A server that answered before it had heard everything is left; so the client need not send the rest.
+        let heard_all = self.sending.is_none_or(|sending| sending.is_done());
+        if heard_all && !self.context.cancel.is_cancelled() {
+            self.context
+                .pool
+                .put(&self.context, &self.target, self.connection);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Answers of the proxy's own, in plain text for whoever reads them.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE};
 use http::{Response, StatusCode};
 use srt_policy::Denial;
 
 use super::body::Answer;
+use super::head::Flaw;
 use crate::decide::{Failure, Refused};
 use crate::refusal::refusal_text;
 
@@ -38,9 +39,22 @@ pub(super) fn unreachable(why: &str) -> Response<Answer> {
     own(StatusCode::BAD_GATEWAY, Some("upstream-unreachable"), text)
 }
 
-/// 400: not something a proxy can do.
-pub(super) fn bad_request(why: &str) -> Response<Answer> {
-    own(StatusCode::BAD_REQUEST, None, format!("srt: {why}\n"))
+/// 400, 421 or 431: a request without one reading.
+pub(super) fn flawed(flaw: &Flaw) -> Response<Answer> {
+    let text = format!("srt: refused a request\nreason: {}\n", flaw.why);
+    let mut response = own(flaw.status, Some(flaw.kind), text);
+    if flaw.ends_connection {
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// 503: a stream of HTTP/2 while all of the sandbox's connections are in use.
+pub(super) fn too_many() -> Response<Answer> {
+    let text = "srt: too many connections of this sandbox are open; end some and try again\n";
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    own(status, Some("too-many-connections"), text.to_owned())
 }
 
 /// 407: the token is missing or wrong.

@@ -1,6 +1,6 @@
 //! The SOCKS5 proxy (RFC 1928): CONNECT only.
 
-mod wire;
+pub(crate) mod wire;
 
 use std::io;
 use std::sync::Arc;
@@ -35,7 +35,10 @@ pub(crate) async fn serve(context: Arc<Context>, mut client: TcpStream) {
                 return None;
             }
         };
-        match context.connect(FrontEnd::Socks5, &target).await {
+        match context
+            .connect(FrontEnd::Socks5, &target, Some(&client))
+            .await
+        {
             Ok(outbound) => {
                 client.write_all(&Reply::Succeeded.bytes()).await.ok()?;
                 Some(outbound)
@@ -57,7 +60,7 @@ pub(crate) async fn serve(context: Arc<Context>, mut client: TcpStream) {
         stream: &mut outbound.stream,
         early: &[],
     };
-    relay(&context, &outbound.exchange, client, server).await;
+    relay(&context, outbound.exchange, client, server).await;
 }
 
 /// The handshake up to the request: what is wanted, or `None` when that has been answered already.

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use srt_egress::{Bounds, Config, Egress, Event, Listeners, Lookup, Resolve};
+use srt_egress::{Bounds, Config, Egress, Event, Gate, Listeners, Lookup, Resolve};
 use srt_policy::{Facts, NetworkPolicy, Source, compile};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -32,9 +32,19 @@ pub fn policy(allowed: &[&str], denied: &[&str]) -> Arc<NetworkPolicy> {
 
 /// The same with further lines in "network".
 pub fn policy_with(allowed: &[&str], denied: &[&str], more: &str) -> Arc<NetworkPolicy> {
+    policy_and(allowed, denied, more, "")
+}
+
+/// The same with further lines beside "network".
+pub fn policy_and(
+    allowed: &[&str],
+    denied: &[&str],
+    more: &str,
+    beside: &str,
+) -> Arc<NetworkPolicy> {
     let text = format!(
         "{{\n\"network\": {{\n\"allowedDomains\": {allowed:?},\n\"deniedDomains\": {denied:?}{more}\n}},\n\
-         \"filesystem\": {{\"denyRead\": [], \"allowWrite\": [], \"denyWrite\": []}}\n}}\n"
+         \"filesystem\": {{\"denyRead\": [], \"allowWrite\": [], \"denyWrite\": []}}{beside}\n}}\n"
     );
     let source = Source {
         path: "/home/u/.srt-settings.json".into(),
@@ -44,6 +54,7 @@ pub fn policy_with(allowed: &[&str], denied: &[&str], more: &str) -> Arc<Network
         home: "/home/u".into(),
         cwd: "/home/u/work".into(),
         protected: Vec::new(),
+        program: Vec::new(),
         macos: false,
     };
     match compile(Some(&source), &facts) {
@@ -83,6 +94,8 @@ pub struct Options {
     pub token: Option<String>,
     pub bounds: Bounds,
     pub queue: usize,
+    pub gate: Option<Arc<dyn Gate>>,
+    pub udp: Vec<UdpSocket>,
 }
 
 impl Default for Options {
@@ -91,6 +104,8 @@ impl Default for Options {
             token: None,
             bounds: Bounds::default(),
             queue: 1024,
+            gate: None,
+            udp: Vec::new(),
         }
     }
 }
@@ -108,6 +123,7 @@ impl Sandbox {
             ("api.test", "127.0.0.1"),
             ("other.test", "127.0.0.1"),
             ("inside.test", "127.0.0.2"),
+            ("a.example.test", "127.0.0.1"),
             ("metadata.test", "169.254.169.254"),
         ];
         let known = known
@@ -120,6 +136,7 @@ impl Sandbox {
         config.resolver = Arc::new(Known(known));
         config.token = options.token;
         config.bounds = options.bounds;
+        config.gate = options.gate;
         Self {
             http: http.local_addr().unwrap(),
             socks: socks.local_addr().unwrap(),
@@ -135,6 +152,7 @@ impl Sandbox {
                     transparent: vec![transparent],
                     dns_udp: vec![dns_udp],
                     dns_tcp: vec![dns_tcp],
+                    udp: options.udp,
                 },
                 config,
             )

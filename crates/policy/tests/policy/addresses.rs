@@ -214,6 +214,34 @@ fn literals_open_and_close_exactly_themselves() {
         "127.0.0.1",
         Err("built-in"),
     );
+    // Whatever a resolver says of it, it leads nowhere else.
+    check(
+        r#""localhost""#,
+        "",
+        "localhost:80",
+        "198.51.100.77",
+        Err("built-in"),
+    );
+    // Its addresses are the same by number, at the rule's port.
+    for address in ["127.0.0.1", "::1"] {
+        let target = if address == "::1" {
+            "[::1]:80"
+        } else {
+            "127.0.0.1:80"
+        };
+        check(r#""localhost:80""#, "", target, address, Ok(()));
+        check(r#""localhost""#, "", target, address, Ok(()));
+    }
+    // An address opens the name for itself alone.
+    check(r#""127.0.0.1:80""#, "", "localhost:80", "127.0.0.1", Ok(()));
+    check(r#""[::1]:80""#, "", "localhost:80", "::1", Ok(()));
+    for (rule, other) in [
+        (r#""127.0.0.1:80""#, "::1"),
+        (r#""[::1]:80""#, "127.0.0.1"),
+        (r#""127.0.0.1:80""#, "198.51.100.77"),
+    ] {
+        check(rule, "", "localhost:80", other, Err("built-in"));
+    }
     // A denied literal.
     check(
         r#""example.com""#,
@@ -250,6 +278,65 @@ fn literals_open_and_close_exactly_themselves() {
         "127.0.0.1",
         Err("network.deniedDomains"),
     );
+}
+
+/// Either address of `localhost` is both, in the order of who asks, where the rule is that name and nowhere else.
+#[test]
+fn a_service_of_localhost_is_found_at_whichever_address_it_listens() {
+    for (allowed, denied, asked, expected) in [
+        (
+            r#""localhost:80""#,
+            "",
+            "[::1]:80",
+            &["[::1]:80", "127.0.0.1:80"][..],
+        ),
+        (
+            r#""localhost""#,
+            "",
+            "127.0.0.1:80",
+            &["127.0.0.1:80", "[::1]:80"],
+        ),
+        (
+            r#""127.0.0.1:80", "[::1]:80""#,
+            "",
+            "127.0.0.1:80",
+            &["127.0.0.1:80"],
+        ),
+        (
+            r#""127.0.0.1:80", "localhost:81""#,
+            "",
+            "127.0.0.1:80",
+            &["127.0.0.1:80"],
+        ),
+        (
+            r#""127.0.0.2", "localhost""#,
+            "",
+            "127.0.0.2:80",
+            &["127.0.0.2:80"],
+        ),
+        (
+            r#""localhost""#,
+            r#""127.0.0.1:80""#,
+            "[::1]:80",
+            &["[::1]:80"],
+        ),
+    ] {
+        let network = network(allowed, denied);
+        let checked = network
+            .check(permit(&network, asked), &[], &[])
+            .expect("loopback is named");
+        let dialled: Vec<String> = checked
+            .addresses()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(dialled, expected, "{allowed} less {denied}: {asked}");
+        for address in checked.addresses() {
+            network
+                .keeps(checked.permit(), Some(address.ip()), &[])
+                .expect("what may be dialled may stay");
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::support::{show, try_compile};
 
-const TOP: &str = "network, filesystem, credentials, runtime, git, ignoreViolations, enableWeakerNestedSandbox, enableWeakerNetworkIsolation, allowNestedUserNamespaces, allowAppleEvents, allowPty, mandatoryDenySearchDepth, bwrapPath, socatPath, ripgrep, seccomp, javaAgentJarPath, windows";
+const TOP: &str = "$schema, version, extends, network, tls, strict, filesystem, credentials, runtime, limits, mcp, audit, git, ignoreViolations, enableWeakerNestedSandbox, enableWeakerNetworkIsolation, allowNestedUserNamespaces, allowAppleEvents, allowPty, mandatoryDenySearchDepth, bwrapPath, socatPath, ripgrep, seccomp, javaAgentJarPath, windows";
 
 #[track_caller]
 fn check(text: &str, expected: &[&str]) {
@@ -131,14 +131,14 @@ fn unknown_keys_name_their_nearest() {
     check(
         r#"{"runtime": {"zzzzzzzz": 1}}"#,
         &[
-            "1:14 error: unknown key runtime.zzzzzzzz | known here: envStrip, maxFileDescriptors, cpuQuota",
+            "1:14 error: unknown key runtime.zzzzzzzz | known here: envStrip, maxFileDescriptors, maxProcesses, memoryMax, maxFileSize, timeoutSeconds, restart, healthTimeout, warm, limits, cpuQuota",
         ],
     );
     check(
         r#"{"network.allowedDomains": []}"#,
-        &[
-            "1:2 error: unknown key network.allowedDomains | known here: network, filesystem, credentials, runtime, git, ignoreViolations, enableWeakerNestedSandbox, enableWeakerNetworkIsolation, allowNestedUserNamespaces, allowAppleEvents, allowPty, mandatoryDenySearchDepth, bwrapPath, socatPath, ripgrep, seccomp, javaAgentJarPath, windows",
-        ],
+        &[&format!(
+            "1:2 error: unknown key network.allowedDomains | known here: {TOP}"
+        )],
     );
     check(
         r#"{"network": {"tlsTerminate": {"caCert": ""}}}"#,
@@ -159,6 +159,43 @@ fn unknown_keys_name_their_nearest() {
         &[
             "1:45 error: unknown key filesystem.denyRead[].glob | write \"PATH\" or { \"path\": \"PATH\", \"literal\": true }",
             "1:60 error: an entry of filesystem.denyRead has no \"path\" | write \"PATH\" or { \"path\": \"PATH\", \"literal\": true }",
+        ],
+    );
+}
+
+#[test]
+fn unknown_values_name_their_nearest() {
+    check(
+        r#"{"filesystem": {"mode": "Minmal"}}"#,
+        &["1:25 error: \"Minmal\" is no value of filesystem.mode | did you mean \"minimal\"?"],
+    );
+    check(
+        r#"{"filesystem": {"mode": "private"}}"#,
+        &[
+            "1:25 error: \"private\" is no value of filesystem.mode | write \"shared\" (what is not denied can be read) or \"minimal\" (what is not named cannot)",
+        ],
+    );
+    check(
+        r#"{"runtime": {"restart": "onfailure", "limits": "besteffort", "cpuQuota": 50}, "audit": {"mcp": "call"}}"#,
+        &[
+            "1:25 error: \"onfailure\" is no value of runtime.restart | did you mean \"on-failure\"?",
+            "1:48 error: \"besteffort\" is no value of runtime.limits | did you mean \"best-effort\"?",
+            "1:74 error: \"50\" is no value of runtime.cpuQuota | write whole percents of one CPU, such as \"50%\", or \"200%\" for two CPUs",
+            "1:96 error: \"call\" is no value of audit.mcp | did you mean \"calls\"?",
+        ],
+    );
+    check(
+        r#"{"credentials": {"files": [{"path": "/x", "mode": "deny_"}]}, "strict": "ture"}"#,
+        &[
+            "1:51 error: \"deny_\" is no value of credentials.files[].mode | did you mean \"deny\"?",
+            "1:73 error: strict must be true or false, not a string | write true without the quotes",
+        ],
+    );
+    check(
+        r#"{"network": {"allowedDomains": ["locahost:80", "*.github.con:443", "api.corp.lan"]}}"#,
+        &[
+            "1:33 error: \"locahost:80\" in network.allowedDomains is a single label | did you mean \"localhost:80\"?",
+            "1:48 warning: \"*.github.con:443\" in network.allowedDomains has a top-level domain that does not exist | did you mean \"*.github.com:443\"?",
         ],
     );
 }
@@ -219,7 +256,7 @@ fn wrong_types_say_what_would_be_right() {
         r#"{"filesystem": {"allowRead": [{"path": 1, "literal": "yes"}]}}"#,
         &[
             "1:40 error: filesystem.allowRead[].path must be a string, not a number",
-            "1:54 error: filesystem.allowRead[].literal must be true or false, not a string",
+            "1:54 error: filesystem.allowRead[].literal must be true or false, not a string | write true without the quotes",
         ],
     );
     check(
@@ -229,7 +266,6 @@ fn wrong_types_say_what_would_be_right() {
     check(
         r#"{"ignoreViolations": {"*": "x"}}"#,
         &[
-            "1:2 warning: ignoreViolations is not available: the sandbox stays as strict as without it | it changes what is reported, never what is allowed; here every violation is reported",
             "1:28 error: ignoreViolations for \"*\" must be a list of strings, not a string | write [\"x\"]",
         ],
     );
@@ -267,7 +303,7 @@ fn all_findings_come_in_the_order_of_the_document() {
     check(
         "{\n  \"filesystem\": { \"denyRead\": [\"*.pem\"] },\n  // ünïcode\n  \"nétwork\": 1,\n  \"network\": { \"allowedDomains\": [\"é é\", \"*\"] }\n}",
         &[
-            "2:32 error: \"*.pem\" in filesystem.denyRead is a pattern, and patterns in paths are not enforced yet | name the file or folder itself; an entry covers everything below it (\".\" is the folder here); if the name is really like this, write { \"path\": \"*.pem\", \"literal\": true }",
+            "2:32 warning: \"*.pem\" in filesystem.denyRead is about the working directory alone, not about the folders in it | write \"**/*.pem\" for any depth, or \"./*.pem\" if this is what you want",
             "4:3 error: unknown key \"nétwork\" | did you mean \"network\"?",
             "5:35 error: \"é é\" in network.allowedDomains contains a space or control character | write one host per entry, without spaces",
             "5:42 error: \"*\" in network.allowedDomains would allow every host | name the hosts, such as \"example.com\" or \"*.example.com\"; \"*\" is accepted in network.deniedDomains only",

@@ -1,12 +1,30 @@
 //! The rules, through the crate's public face: tables of what is asked and what policy says.
 
 mod addresses;
+mod asking;
+mod confusion;
+mod daemon_wide;
+mod differences;
 mod documents;
 mod domains;
 mod environment;
 mod files;
 mod fixtures;
+mod formats;
+mod globs;
+mod guards;
 mod hosts;
 mod keys;
+mod launch;
+mod layers;
 mod lines;
+mod migrations;
+mod minimal;
+mod moves;
+mod reference;
+mod requests;
+mod reviews;
 mod support;
+mod tightening;
+mod tools;
+mod upstreams;

@@ -17,6 +17,7 @@ pub(crate) fn facts() -> Facts {
             PathBuf::from("/home/ada/.local/state/srt"),
             PathBuf::from("/home/ada/project/.srt-settings.json"),
         ],
+        program: Vec::new(),
         macos: false,
     }
 }
@@ -54,14 +55,14 @@ pub(crate) fn target(text: &str) -> Target {
 pub(crate) fn permit(network: &NetworkPolicy, text: &str) -> Permit {
     match network.decide(&target(text)) {
         Decision::Allow(permit) => permit,
-        Decision::Deny(denial) => panic!("{text} must be allowed: {denial:?}"),
+        other => panic!("{text} must be allowed: {other:?}"),
     }
 }
 
 pub(crate) fn denial(network: &NetworkPolicy, text: &str) -> Denial {
     match network.decide(&target(text)) {
-        Decision::Allow(permit) => panic!("{text} must be refused: {permit:?}"),
         Decision::Deny(denial) => denial,
+        other => panic!("{text} must be refused: {other:?}"),
     }
 }
 

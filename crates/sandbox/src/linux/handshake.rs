@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Limits, NetworkSpec, Overlay, Step};
+use super::broker::Stop;
+use super::seccomp::Rules;
+use crate::{Limits, NetworkSpec, Overlay, Step, Terminal};
 
 /// No message may be longer, in bytes: the peer of a handshake is not trusted with our memory.
 const MAX_MESSAGE: usize = 4 << 20;
@@ -36,19 +38,32 @@ pub(crate) enum Argument {
     Text(String),
     /// The number of a descriptor from which bubblewrap reads these bytes.
     Data(Vec<u8>),
+    /// The number of a descriptor from which bubblewrap reads this file of the host's.
+    Host(PathBuf),
 }
 
-/// The daemon's second message: all of stage 2. It carries the server's stdin, stdout and stderr.
+/// The daemon's second message: all of stage 2. It carries those of the server's stdin, stdout and stderr that are not its
+/// own terminal.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Go {
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) cwd: PathBuf,
+    /// What must stand where: device and inode.
+    pub(crate) expected: Vec<(PathBuf, (u64, u64))>,
     pub(crate) umask: u32,
     pub(crate) limits: Limits,
     /// Folders and files that Landlock lets the server write.
     pub(crate) writable: Vec<PathBuf>,
-    pub(crate) allow_unix_sockets: bool,
+    pub(crate) seccomp: Rules,
+    /// Which calls stop for the broker, if any.
+    pub(crate) stop: Option<Stop>,
+    /// Whether the launch cannot be without it.
+    pub(crate) judged: bool,
+    /// Which of 0, 1 and 2 are the server's own terminal.
+    pub(crate) on_terminal: [bool; 3],
+    /// What that is like at first.
+    pub(crate) terminal: Terminal,
 }
 
 /// What the helper reports.
@@ -62,7 +77,9 @@ pub(crate) enum Report {
     },
     /// Stage 2 runs, inside everything, and waits for [`Go`]. Its credentials tell its pid on the host.
     Inside,
-    /// The next thing is `execve`. Carries the listener of the observing filter, where the kernel has one.
+    /// The server's own terminal is made. Carries the other side of it (pts(4)).
+    Terminal,
+    /// The next thing is `execve`. Carries the listener of the calls that stop, where there is one.
     Executing,
     /// A step failed; the helper exits.
     Failed {
@@ -80,6 +97,7 @@ pub(crate) enum Label {
     Transparent,
     DnsUdp,
     DnsTcp,
+    Udp,
 }
 
 /// A received message and what came with it.

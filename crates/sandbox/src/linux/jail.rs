@@ -10,26 +10,24 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
-use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigHandler, SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork, pipe2};
 
 use super::handshake::{Argument, Go, Report, Setup, receive, send};
-use super::{landlock, listeners, netns, notify, seccomp};
-use crate::{Overlay, Step};
+use super::{broker, landlock, limits, listeners, netns, seccomp, terminal};
+use crate::{Step, signals};
 
 /// A failed step.
-struct Failure {
-    step: Step,
-    errno: i32,
-    message: String,
+pub(super) struct Failure {
+    pub(super) step: Step,
+    pub(super) errno: i32,
+    pub(super) message: String,
 }
 
-fn failed<E: Into<io::Error>>(
+pub(super) fn failed<E: Into<io::Error>>(
     step: Step,
     what: impl std::fmt::Display,
 ) -> impl FnOnce(E) -> Failure {
@@ -134,7 +132,7 @@ fn outside(stream: &UnixStream) -> Result<Infallible, Failure> {
         unshare(CloneFlags::CLONE_NEWNS).map_err(failed(Step::Overlay, "unshare"))?;
     }
     for overlay in &setup.overlays {
-        mount_overlay(overlay)?;
+        super::overlay::mount(overlay)?;
     }
 
     // The helper itself is handed on as an open file, so that it need not be visible inside.
@@ -150,6 +148,12 @@ fn outside(stream: &UnixStream) -> Result<Infallible, Failure> {
         match argument {
             Argument::Text(word) => text.extend(word.as_bytes()),
             Argument::Data(bytes) => text.extend(memory(bytes)?.to_string().as_bytes()),
+            Argument::Host(path) => {
+                let file = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+                    .map_err(failed(Step::Arguments, path.display()))?;
+                let fd = keep(file).map_err(failed(Step::Arguments, path.display()))?;
+                text.extend(fd.to_string().as_bytes());
+            }
         }
         text.push(0);
     }
@@ -175,41 +179,6 @@ fn outside(stream: &UnixStream) -> Result<Infallible, Failure> {
     // Nothing of the daemon's environment goes any further.
     nix::unistd::execve(&program, &words, &[] as &[CString])
         .map_err(failed(Step::Bubblewrap, setup.bwrap.display()))
-}
-
-/// Lays a private layer over a folder, in our own mount namespace, from which bubblewrap takes it.
-fn mount_overlay(overlay: &Overlay) -> Result<(), Failure> {
-    let what = |path: &Path| failed::<nix::Error>(Step::Overlay, path.display().to_string());
-    // What is mounted here is not for the host, and what the host mounts later not for us.
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_REC | MsFlags::MS_SLAVE,
-        None::<&str>,
-    )
-    .map_err(what(Path::new("/")))?;
-    // Commas separate options and colons lower folders: overlayfs takes both escaped.
-    let escaped = |path: &Path| {
-        let text = path.display().to_string();
-        text.replace('\\', "\\\\")
-            .replace(',', "\\,")
-            .replace(':', "\\:")
-    };
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={},userxattr",
-        escaped(&overlay.path),
-        escaped(&overlay.upper),
-        escaped(&overlay.work)
-    );
-    mount(
-        Some("overlay"),
-        &overlay.merged,
-        Some("overlay"),
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
-        Some(options.as_str()),
-    )
-    .map_err(what(&overlay.path))
 }
 
 /// Goes on as process 1 of a pid namespace whose end is the end of everything in it.
@@ -309,17 +278,30 @@ fn inside(stream: &UnixStream) -> Result<Infallible, Failure> {
         })?;
     let go = received.message;
     std::env::set_current_dir(&go.cwd).map_err(failed(Step::WorkingDirectory, go.cwd.display()))?;
+    are_there(&go.expected)?;
     let program = find(&go)?;
 
     // The server's own descriptors, then nothing else: everything from 3 on closes at the exec, whose success
     // the daemon learns from the handshake's end.
-    for (standard, fd) in received.fds.iter().enumerate().take(3) {
+    let own = if go.on_terminal.contains(&true) {
+        let (ours, theirs) = terminal::make(&go.terminal)?;
+        send(stream, &Report::Terminal, &[ours.as_raw_fd()])
+            .map_err(failed(Step::Handshake, "terminal"))?;
+        Some(theirs)
+    } else {
+        None
+    };
+    let mut given = received.fds.iter();
+    for (standard, on_terminal) in go.on_terminal.into_iter().enumerate() {
+        let fd = if on_terminal {
+            own.as_ref()
+        } else {
+            given.next()
+        };
+        let fd = fd.ok_or_else(|| {
+            failed(Step::Stdio, "three descriptors")(io::Error::from(io::ErrorKind::InvalidData))
+        })?;
         replace(fd.as_raw_fd(), standard as RawFd).map_err(failed(Step::Stdio, "dup2"))?;
-    }
-    if received.fds.len() != 3 {
-        return Err(failed(Step::Stdio, "three descriptors")(io::Error::from(
-            io::ErrorKind::InvalidData,
-        )));
     }
     // SAFETY: close_range(2) with CLOSE_RANGE_CLOEXEC only sets a flag on descriptors; it closes none, so no
     // owner in this process is left with a closed one.
@@ -337,33 +319,15 @@ fn inside(stream: &UnixStream) -> Result<Infallible, Failure> {
     }
 
     // What the server would have found bare: the host's mask, and no signal ignored or blocked. Rust's runtime
-    // ignores SIGPIPE, which an exec would hand on.
+    // ignores SIGPIPE, and whoever started the daemon may have ignored others (nohup(1), a shell's `&`): an exec hands
+    // that on.
     nix::sys::stat::umask(Mode::from_bits_truncate(go.umask & 0o777));
-    // SAFETY: SIG_DFL is no handler, so no code of ours can run in a signal's context.
-    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) }
-        .map_err(failed(Step::Exec, "SIGPIPE"))?;
+    signals::to_default();
     SigSet::empty()
         .thread_set_mask()
         .map_err(failed(Step::Exec, "signal mask"))?;
 
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(failed(Step::Limits, "RLIMIT_CORE"))?;
-    let (inherited, hard) =
-        getrlimit(Resource::RLIMIT_NOFILE).map_err(failed(Step::Limits, "RLIMIT_NOFILE"))?;
-    let (soft, hard) = match (go.limits.file_descriptors, go.limits.soft_file_descriptors) {
-        (Some(files), _) if files > hard => {
-            return Err(Failure {
-                step: Step::Limits,
-                errno: libc::EPERM,
-                message: format!(
-                    "maxFileDescriptors {files} is above this system's limit of {hard}"
-                ),
-            });
-        }
-        (Some(files), _) => (files, files),
-        (None, soft) => (soft.unwrap_or(inherited).min(hard), hard),
-    };
-    setrlimit(Resource::RLIMIT_NOFILE, soft, hard)
-        .map_err(failed(Step::Limits, "RLIMIT_NOFILE"))?;
+    limits::apply(&go.limits)?;
     // Landlock after the mounts are made, because it forbids mounting; seccomp last, because it forbids the rest.
     nix::sys::prctl::set_no_new_privs().map_err(failed(Step::Seccomp, "no_new_privs"))?;
     landlock::confine_writes(&go.writable)
@@ -375,14 +339,17 @@ fn inside(stream: &UnixStream) -> Result<Infallible, Failure> {
             .iter()
             .map(|(name, value)| format!("{name}={value}")),
     )?;
-    let filters = seccomp::programs(go.allow_unix_sockets)
+    let filters = seccomp::programs(go.seccomp)
         .map_err(|error| failed(Step::Seccomp, "filter")(io::Error::other(error)))?;
     for filter in &filters {
         seccompiler::apply_filter(filter)
             .map_err(|error| failed(Step::Seccomp, "install")(io::Error::other(error)))?;
     }
-    // From here on opening a file waits for whoever observes: nothing of ours does, until the server's first.
-    let listener = notify::install().ok();
+    // From here on calls that name files wait for the broker: none of ours does, until the server's first.
+    let listener = match go.stop.map(broker::install) {
+        Some(Err(error)) if go.judged => return Err(failed(Step::Notify, "seccomp")(error)),
+        other => other.and_then(Result::ok),
+    };
     let fds: Vec<RawFd> = listener
         .iter()
         .map(|listener| listener.as_raw_fd())
@@ -391,6 +358,24 @@ fn inside(stream: &UnixStream) -> Result<Infallible, Failure> {
     drop(listener);
     nix::unistd::execve(&program, &words, &environment)
         .map_err(failed(Step::Exec, &go.arguments[0]))
+}
+
+/// Whether what was mounted is what was meant.
+fn are_there(expected: &[(PathBuf, (u64, u64))]) -> Result<(), Failure> {
+    for (path, identity) in expected {
+        let stat = rustix::fs::stat(path).map_err(failed(Step::Mounts, path.display()))?;
+        if (stat.st_dev, stat.st_ino) != *identity {
+            return Err(Failure {
+                step: Step::Mounts,
+                errno: libc::ESTALE,
+                message: format!(
+                    "{} was replaced while the sandbox was being built",
+                    path.display()
+                ),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The program to execute: the first argument, or what PATH of the server's own environment has by that name

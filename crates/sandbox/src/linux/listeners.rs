@@ -81,6 +81,12 @@ pub(crate) fn open_named(opened: &mut Opened, spec: &NetworkSpec) -> io::Result<
             opened.push(Label::Transparent, tcp(*address)?.into());
         }
     }
+    for port in spec.udp_ports.iter().filter(|port| **port != DNS_PORT) {
+        for address in everywhere() {
+            let address = SocketAddr::new(*address, *port);
+            opened.push(Label::Udp, udp(address)?.into());
+        }
+    }
     if opened.partial.is_some() {
         for port in &spec.ports {
             for address in everywhere() {
@@ -110,6 +116,7 @@ pub(crate) fn sort(
 ) -> Option<(Sockets, SocketAddr, SocketAddr)> {
     let (mut http, mut socks) = (None, None);
     let (mut transparent, mut dns_udp, mut dns_tcp) = (Vec::new(), Vec::new(), Vec::new());
+    let mut udp = Vec::new();
     if labels.len() != fds.len() {
         return None;
     }
@@ -120,6 +127,7 @@ pub(crate) fn sort(
             Label::Transparent => transparent.push(TcpListener::from(fd)),
             Label::DnsUdp => dns_udp.push(UdpSocket::from(fd)),
             Label::DnsTcp => dns_tcp.push(TcpListener::from(fd)),
+            Label::Udp => udp.push(UdpSocket::from(fd)),
         }
     }
     let ((http, http_address), (socks, socks_address)) = (http?, socks?);
@@ -130,6 +138,7 @@ pub(crate) fn sort(
             transparent,
             dns_udp,
             dns_tcp,
+            udp,
             captures_every_port,
         },
         http_address,

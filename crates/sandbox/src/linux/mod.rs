@@ -1,17 +1,24 @@
 //! The Linux backend: a helper prepares the network, bubblewrap the files, the helper again the process.
 
+mod broker;
+mod cgroup;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handshake;
+#[cfg(test)]
+mod interpreter;
 mod jail;
 mod landlock;
+mod limits;
 mod listeners;
 mod mounts;
 mod netns;
 mod nft;
-mod notify;
-mod observe;
+mod overlay;
 pub mod probe;
 pub mod process;
 mod seccomp;
+mod terminal;
 
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
@@ -25,11 +32,25 @@ use std::time::Duration;
 use tokio::process::Child;
 
 pub use jail::jail_main;
+
+/// Makes ready to limit launches, where this process's cgroup is delegated to it: moves into a leaf of its own, and
+/// removes the cgroups of launches that a dead process left. To be called before a launch; without it the first that
+/// needs a cgroup does the same. The names of those that were removed.
+pub fn settle_limits() -> Vec<String> {
+    match cgroup::ours() {
+        Ok(delegation) => delegation.swept().to_vec(),
+        Err(why) => {
+            tracing::debug!(why, "memory and CPU cannot be limited");
+            Vec::new()
+        }
+    }
+}
+
 pub use process::Processes;
 
 use crate::{
     Access, Command, Exit, LaunchError, Limits, SandboxSpec, Sockets, Stdio, Step, Tools,
-    Violation, descriptors, spawner,
+    UnixSockets, Violation, descriptors, spawner,
 };
 use handshake::{Go, Report, Setup};
 
@@ -49,6 +70,8 @@ pub struct Prepared {
     socks: SocketAddr,
     writable: Vec<PathBuf>,
     spec: SandboxSpec,
+    group: Option<cgroup::Group>,
+    notes: Vec<String>,
 }
 
 /// The beginning of a sandbox: a helper that has made its namespaces and waits to be told what for.
@@ -103,10 +126,17 @@ impl Prepared {
     /// # Errors
     /// The step that failed, with its remedy. Nothing is left behind.
     pub async fn new(seed: Seed, spec: SandboxSpec, tools: &Tools) -> Result<Self, LaunchError> {
+        let (group, notes) = cgroup::for_launch(&spec.limits)?;
+        if let (Some(group), Some(pid)) = (&group, seed.child.id()) {
+            // Before it starts anything: all that it starts is in it too.
+            group
+                .add(pid)
+                .map_err(|error| LaunchError::io(Step::Limits, "the launch's cgroup", &error))?;
+        }
         let arguments = mounts::arguments(
             &spec,
             mounts::kind,
-            &mounts::name_files(),
+            &mounts::name_files(&spec),
             &mounts::system_entries(),
         )?;
         let setup = Setup {
@@ -154,6 +184,7 @@ impl Prepared {
             .filter(|rule| rule.access == Access::ReadWrite)
             .map(|rule| rule.path.clone())
             .chain(spec.overlays.iter().map(|overlay| overlay.path.clone()))
+            .chain(spec.own.folders.iter().map(|folder| folder.inside.clone()))
             .chain([spec.temp.inside.clone(), "/dev".into(), "/proc".into()])
             .collect();
         Ok(Self {
@@ -165,7 +196,14 @@ impl Prepared {
             socks,
             writable,
             spec,
+            group,
+            notes,
         })
+    }
+
+    /// What was asked for and is left out, where that is allowed, for a person.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The listeners, once.
@@ -200,19 +238,32 @@ impl Prepared {
             mut complaints,
             writable,
             spec,
+            group,
             ..
         } = self;
         let go = Go {
             arguments: command.arguments,
             environment: command.environment.into_iter().collect(),
             cwd: command.cwd,
+            expected: command.expected,
             umask: command.umask,
             limits: Limits {
                 soft_file_descriptors: descriptors::soft_limit(),
                 ..spec.limits
             },
             writable,
-            allow_unix_sockets: spec.allow_unix_sockets,
+            seccomp: seccomp::Rules {
+                unix: match &spec.unix_sockets {
+                    UnixSockets::All => seccomp::Unix::All,
+                    UnixSockets::Listed(_) if connects(&spec) => seccomp::Unix::Connected,
+                    UnixSockets::Listed(_) => seccomp::Unix::None,
+                },
+                nested: spec.nested_user_namespaces,
+            },
+            stop: stop(&spec),
+            judged: spec.judged.is_some() || connects(&spec),
+            on_terminal: stdio.parts().map(|part| part.is_none()),
+            terminal: stdio.terminal.clone(),
         };
         let inside = blocking(move || {
             let received = match handshake::receive::<Report>(&stream) {
@@ -232,14 +283,21 @@ impl Prepared {
                 .map_err(|error| {
                     LaunchError::io(Step::Handshake, "the sandbox's processes", &error)
                 })?;
-            let fds = [&stdio.stdin, &stdio.stdout, &stdio.stderr].map(|fd| fd.as_raw_fd());
+            let fds: Vec<_> = stdio
+                .parts()
+                .into_iter()
+                .flatten()
+                .map(|fd| fd.as_raw_fd())
+                .collect();
             handshake::send(&stream, &go, &fds).map_err(|error| broken(&error))?;
             let mut report = Some(report);
             let mut observer = None;
+            let mut terminal = None;
             let mut executing = false;
             loop {
                 match handshake::receive::<Report>(&stream) {
                     Ok(Some(received)) => match received.message {
+                        Report::Terminal => terminal = received.fds.into_iter().next(),
                         Report::Executing => {
                             tracing::debug!("the server is about to run");
                             executing = true;
@@ -259,6 +317,7 @@ impl Prepared {
                             observer.transpose().map_err(|error| {
                                 LaunchError::io(Step::Spawn, "the observing thread", &error)
                             })?,
+                            terminal,
                         ));
                     }
                     Ok(None) => return Err(silence(Step::Exec, &mut complaints)),
@@ -267,11 +326,13 @@ impl Prepared {
             }
         })
         .await?;
-        let (processes, observer) = inside?;
+        let (processes, observer, terminal) = inside?;
         Ok(Sandbox {
             child,
             processes,
+            terminal,
             observer,
+            group,
         })
     }
 }
@@ -281,13 +342,21 @@ impl Prepared {
 pub struct Sandbox {
     child: Child,
     processes: Processes,
+    terminal: Option<OwnedFd>,
     observer: Option<JoinHandle<()>>,
+    group: Option<cgroup::Group>,
 }
 
 impl Sandbox {
     /// Its processes, to signal and count.
     pub fn processes(&self) -> &Processes {
         &self.processes
+    }
+
+    /// The other side of the server's own terminal (pts(4), the master), once, where it has one. When it is closed, the
+    /// server's side is hung up.
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
     }
 
     /// Waits until the server has ended and no process of the sandbox is left. Cancel safe.
@@ -303,14 +372,37 @@ impl Sandbox {
             // Nobody is left to observe: it is at its end.
             let _ = tokio::task::spawn_blocking(move || observer.join()).await;
         }
+        let group = self.group.take();
+        let out_of_memory = group.as_ref().and_then(cgroup::Group::out_of_memory);
+        if group.is_some() {
+            // Removing it may wait for the kernel.
+            let _ = tokio::task::spawn_blocking(move || drop(group)).await;
+        }
         Exit {
             code,
             signal: (code > 128 && code <= 128 + 64).then_some(code - 128),
+            out_of_memory,
         }
     }
 }
 
-/// Starts the thread that observes a launch.
+/// Which calls of a launch stop for the broker.
+fn stop(spec: &SandboxSpec) -> Option<broker::Stop> {
+    let reads = spec.judged.as_ref().is_some_and(|judged| judged.reads);
+    let connects = connects(spec);
+    (spec.observe || spec.judged.is_some() || connects).then_some(broker::Stop {
+        reads: spec.observe || reads,
+        connects,
+        looks: reads,
+    })
+}
+
+/// Whether connections are carried out, because some Unix sockets may be reached and others not.
+fn connects(spec: &SandboxSpec) -> bool {
+    matches!(&spec.unix_sockets, UnixSockets::Listed(paths) if !paths.is_empty())
+}
+
+/// Starts the thread that serves a launch's files.
 fn watch(
     listener: OwnedFd,
     spec: &SandboxSpec,
@@ -318,9 +410,9 @@ fn watch(
 ) -> io::Result<JoinHandle<()>> {
     let spec = spec.clone();
     std::thread::Builder::new()
-        .name("srt-observer".into())
+        .name("srt-broker".into())
         .stack_size(128 * 1024)
-        .spawn(move || observe::observe(listener, &spec, &report))
+        .spawn(move || broker::serve(listener, &spec, &report))
 }
 
 async fn blocking<T: Send + 'static>(

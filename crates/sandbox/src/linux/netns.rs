@@ -1,11 +1,13 @@
 //! The network of a sandbox: a loopback on which every address is local ("AnyIP"), and nothing else.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
 };
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use netlink_packet_route::route::{
     RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -17,6 +19,8 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 const LO: u32 = 1;
 /// `RT_TABLE_LOCAL` (rtnetlink(7)).
 const LOCAL_TABLE: u8 = 255;
+/// RFC 7600 has this address for a host that has none of its own; nothing is ever sent to it.
+const DUMMY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
 /// Brings `lo` up and makes `0.0.0.0/0` and `::/0` local, in the calling thread's network namespace.
 ///
@@ -32,6 +36,9 @@ pub(crate) fn set_up() -> io::Result<()> {
     up.header.flags = LinkFlags::Up;
     up.header.change_mask = LinkFlags::Up;
     ask(&socket, RouteNetlinkMessage::SetLink(up), 0)?;
+    // With loopback addresses alone, getaddrinfo(3) takes IPv4 for not set up, and finds no name for whoever asks with
+    // AI_ADDRCONFIG and for IPv4.
+    ask(&socket, dummy_address(), NLM_F_CREATE | NLM_F_EXCL)?;
     ask(
         &socket,
         everything_is_local(AddressFamily::Inet),
@@ -50,6 +57,19 @@ pub(crate) fn set_up() -> io::Result<()> {
 /// Whether this kernel has IPv6 at all.
 pub(crate) fn has_ipv6() -> bool {
     std::path::Path::new("/proc/net/if_inet6").exists()
+}
+
+fn dummy_address() -> RouteNetlinkMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.prefix_len = 32;
+    message.header.index = LO;
+    let address = IpAddr::V4(DUMMY);
+    message.attributes = vec![
+        AddressAttribute::Local(address),
+        AddressAttribute::Address(address),
+    ];
+    RouteNetlinkMessage::NewAddress(message)
 }
 
 fn everything_is_local(family: AddressFamily) -> RouteNetlinkMessage {

@@ -23,6 +23,25 @@ async fn an_entry_reads_back_as_it_was_written() {
     assert_eq!(fixture.store.record(entry(7, "next")).await.unwrap(), 3);
 }
 
+/// Who asks for a reading may still wait for what is on its way (`api::paged::settled`).
+#[tokio::test]
+async fn a_reading_begins_with_its_first_page() {
+    let fixture = Fixture::new().await;
+    let mut pages = fixture.store.audit(AuditQuery::default());
+    let mut lines = fixture.store.logs(LogQuery {
+        server: "s".into(),
+        ..LogQuery::default()
+    });
+    fixture.store.submit(entry(1, "late")).await.unwrap();
+    fixture.store.log_line(line("s", 1, "late")).await.unwrap();
+    fixture.store.answers().await;
+    assert_eq!(pages.next().await.unwrap().len(), 1);
+    assert_eq!(lines.next().await.unwrap().len(), 1);
+    // It ends there.
+    fixture.store.record(entry(2, "later")).await.unwrap();
+    assert_eq!(pages.next().await.unwrap(), []);
+}
+
 // On one thread all callers have queued before the writer runs, so what they share is no matter of luck.
 #[tokio::test(flavor = "current_thread")]
 async fn many_callers_share_a_commit_and_keep_their_order() {
@@ -101,6 +120,35 @@ async fn close_writes_what_was_submitted() {
         Err(StoreError::Closed)
     ));
     old.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_waits_takes_along_what_gathered_and_so_does_a_full_batch() {
+    let fixture = Fixture::tuned(Tuning {
+        linger: Duration::from_secs(3600),
+        batch: 100,
+        ..Tuning::default()
+    })
+    .await;
+    let store = &fixture.store;
+    store.record(entry(1, "the log begins")).await.unwrap();
+    let before = store.health().commits;
+
+    for number in 0..50 {
+        store.submit(entry(1, &number.to_string())).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(store.health().commits, before, "nobody waits for these");
+    let last = store.record(entry(2, "waited for")).await.unwrap();
+    assert_eq!(*store.audit_tail().borrow(), last);
+    assert_eq!(store.health().commits, before + 1);
+
+    for number in 0..100 {
+        store.submit(entry(3, &number.to_string())).await.unwrap();
+    }
+    let mut tail = store.audit_tail();
+    tail.wait_for(|seq| *seq == last + 100).await.unwrap();
+    assert_eq!(store.health().commits, before + 2);
 }
 
 #[tokio::test]

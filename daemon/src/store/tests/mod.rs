@@ -1,9 +1,16 @@
 //! Tests of the store, on real files.
 
+mod backup;
 mod crash;
+mod damage;
 mod log;
+mod migrate;
 mod open;
+mod questions;
+mod renew;
+mod segments;
 mod tables;
+mod tamper;
 mod trouble;
 
 use std::path::PathBuf;
@@ -30,9 +37,15 @@ impl Fixture {
 
     async fn tuned(tuning: Tuning) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open_tuned(&folder.path().join("state/srt.db"), tuning)
-            .await
-            .unwrap();
+        let store = Store::open_as(
+            &folder.path().join("state/srt.db"),
+            Opening {
+                tuning,
+                ..Opening::default()
+            },
+        )
+        .await
+        .unwrap();
         Self { folder, store }
     }
 
@@ -87,11 +100,13 @@ fn server(name: &str) -> Server {
         command: vec!["npx".into(), "-y".into()],
         cwd: None,
         settings: Some("/s.json".into()),
+        profile: Some("dev".into()),
         env: vec![EnvVar {
             name: "TOKEN".into(),
             value: Some("hunter2".into()),
         }],
         registered: true,
+        enabled: false,
         created_at: at(1),
     }
 }
@@ -101,6 +116,7 @@ fn policy(text: &str) -> Policy {
         source: "built-in".into(),
         digest: format!("digest of {text}"),
         text: text.into(),
+        documents: Vec::new(),
         compiled_at: at(2),
     }
 }
@@ -122,6 +138,7 @@ fn exit(second: i64, code: i32) -> Exit {
         code: Some(code),
         signal: None,
         reason: format!("exited with status {code}"),
+        kind: Some(EndKind::Exited),
     }
 }
 

@@ -18,15 +18,26 @@ async fn nobody_else_can_read_the_database() {
     all(fixture.store.audit(AuditQuery::default())).await;
     let folder = fixture.folder.path().join("state");
     assert_eq!(mode(&folder), 0o700);
-    for name in ["srt.db", "srt.db-wal", "srt.db-shm"] {
+    for name in [
+        "srt.db",
+        "srt.db-wal",
+        "srt.db-shm",
+        "srt.db.anchor",
+        "audit.key",
+    ] {
         assert_eq!(mode(&folder.join(name)), 0o600, "{name}");
     }
     fixture.store.close().await.unwrap();
-    let left: Vec<_> = fs::read_dir(&folder)
+    let mut left: Vec<_> = fs::read_dir(&folder)
         .unwrap()
         .map(|found| found.unwrap().file_name())
         .collect();
-    assert_eq!(left, ["srt.db"], "close moves the WAL into the database");
+    left.sort();
+    assert_eq!(
+        left,
+        ["audit.key", "srt.db", "srt.db.anchor"],
+        "close moves the WAL into the database"
+    );
 }
 
 #[tokio::test]
@@ -81,10 +92,7 @@ async fn a_file_that_is_no_database_is_named_with_the_remedy() {
     let error = Store::open(&path).await.unwrap_err();
     assert!(matches!(error, StoreError::Open { .. }), "{error:?}");
     let shown = error.to_string();
-    assert!(
-        shown.contains("\nhint: the file is damaged: stop srtd, move "),
-        "{shown}"
-    );
+    assert!(shown.contains(" is damaged: restart the daemon"), "{shown}");
 }
 
 #[tokio::test]
@@ -151,4 +159,45 @@ async fn the_writer_waits_for_the_disk_and_readers_cannot_write() {
         .execute(&fixture.store.reader.pool)
         .await;
     assert!(written.unwrap_err().to_string().contains("readonly"));
+}
+
+/// A journal that is still to be rolled back, as a kill leaves it before the write-ahead log is begun: who only reads
+/// cannot do that, and is not told to change permissions.
+#[tokio::test]
+async fn what_a_kill_left_half_done_is_told_with_who_undoes_it() {
+    let fixture = Fixture::new().await;
+    fixture.store.close().await.unwrap();
+    let folder = fixture.folder.path().join("state");
+    let mut connection = SqliteConnectOptions::new()
+        .filename(folder.join("srt.db"))
+        .journal_mode(sqlx::sqlite::SqliteJournalMode::Delete)
+        // So few pages that changes are written before they are committed.
+        .pragma("cache_size", "5")
+        .connect()
+        .await
+        .unwrap();
+    let change = "BEGIN IMMEDIATE; CREATE TABLE half (a);
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+        INSERT INTO half SELECT hex(randomblob(200)) FROM n;";
+    sqlx::raw_sql(change)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let killed = fixture.folder.path().join("killed");
+    fs::create_dir(&killed).unwrap();
+    for name in ["srt.db", "srt.db-journal", "srt.db.anchor", "audit.key"] {
+        fs::copy(folder.join(name), killed.join(name)).unwrap();
+    }
+    connection.close().await.unwrap();
+    let path = killed.join("srt.db");
+    let error = verify(&path, &Against::default()).await.unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("hint: a daemon was killed while it wrote there"),
+        "{said}"
+    );
+    // And so it is.
+    let store = Store::open(&path).await.unwrap();
+    store.close().await.unwrap();
+    assert!(verify(&path, &Against::default()).await.unwrap().is_ok());
 }

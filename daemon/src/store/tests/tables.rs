@@ -103,6 +103,7 @@ async fn a_text_keeps_its_generation() {
     assert_eq!(store.generation_of(policy("a")).await.unwrap(), (1, false));
     let other = Policy {
         source: "/s.json".into(),
+        documents: vec![document("/s.json", "a")],
         ..policy("a")
     };
     assert_eq!(store.generation_of(other.clone()).await.unwrap(), (3, true));
@@ -115,6 +116,97 @@ async fn a_text_keeps_its_generation() {
         })
     );
     assert_eq!(store.generation(4).await.unwrap(), None);
+    let several = Policy {
+        source: "/s.json".into(),
+        documents: vec![document("@git", "x"), document("/s.json", "b")],
+        ..policy("b")
+    };
+    store.generation_of(several.clone()).await.unwrap();
+    let kept = store.generation(4).await.unwrap().unwrap();
+    assert_eq!(kept.policy, several);
+}
+
+fn document(path: &str, text: &str) -> Document {
+    Document {
+        layer: "server".into(),
+        path: path.into(),
+        text: text.into(),
+    }
+}
+
+#[tokio::test]
+async fn what_was_in_force_is_kept_until_its_server_is_removed() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    for text in ["a", "b"] {
+        store.generation_of(policy(text)).await.unwrap();
+    }
+    store
+        .register_server(server("git"), starts("git"))
+        .await
+        .unwrap();
+    let now = |cwd: &str, settings: Option<&str>, generation, reason: &str| InForce {
+        server: "git".into(),
+        cwd: cwd.into(),
+        settings: settings.map(Into::into),
+        generation,
+        at: at(3),
+        reason: reason.into(),
+    };
+    let (here, there) = (now("/w", None, 1, "first"), now("/x", None, 2, "changed"));
+    for row in [&here, &there] {
+        store.put_in_force(row.clone()).await.unwrap();
+    }
+    let last = async |cwd: &str, settings| store.last_in_force("git", cwd, settings).await.unwrap();
+    assert_eq!(last("/w", None).await.as_ref(), Some(&here));
+    assert_eq!(last("/x", None).await.as_ref(), Some(&there));
+    assert_eq!(last("/y", None).await.as_ref(), Some(&there), "the newest");
+    assert_eq!(last("/w", Some("/s.json")).await.as_ref(), Some(&there));
+    assert_eq!(
+        store.last_in_force("other", "/w", None).await.unwrap(),
+        None
+    );
+    let history = store.policy_history("git").await.unwrap();
+    let told: Vec<_> = history
+        .iter()
+        .map(|(row, generation)| (row.clone(), generation.policy.text.as_str()))
+        .collect();
+    assert_eq!(told, [(here, "a"), (there, "b")]);
+    let unknown = store.put_in_force(now("/w", None, 9, "")).await;
+    assert!(
+        matches!(unknown, Err(StoreError::Write { .. })),
+        "{unknown:?}"
+    );
+    store.remove_server("git", starts("git")).await.unwrap();
+    assert_eq!(store.policy_history("git").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_rule_is_found_wherever_it_was_written() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let used = async |second, server: &str, rule: &str| {
+        let entry = Entry::new(at(second), Kind::Allow, "x").server(server);
+        store.record(entry.with("rule", rule)).await.unwrap();
+    };
+    used(1, "git", "k: a.example (/s.json:1)").await;
+    used(3, "git", "k: a.example (/s.json:2)").await;
+    used(2, "git", "k: a.example (/other (1).json:2)").await;
+    used(4, "git", "k: b").await;
+    used(5, "git", "k: a.example.org (/s.json:1)").await;
+    used(9, "other", "k: a.example (/s.json:1)").await;
+    store.record(entry(9, "no rule")).await.unwrap();
+    for (rule, expected) in [
+        ("k: a.example", Some(3)),
+        ("k: b", Some(4)),
+        ("k: a", None),
+        ("k: a.example.or", None),
+        ("a.example", None),
+        ("z", None),
+    ] {
+        let last = store.rule_last_used("git", rule).await.unwrap();
+        assert_eq!(last, expected.map(at), "{rule}");
+    }
 }
 
 #[tokio::test]
@@ -156,6 +248,7 @@ async fn unfinished_launches_are_found_and_settled_once() {
         pid: 4_000_000,
         pid_start: u64::MAX,
         init_pid: Some(4),
+        init_start: Some(3),
         boot_id: Some("boot".into()),
     };
     store
@@ -173,6 +266,7 @@ async fn unfinished_launches_are_found_and_settled_once() {
         server: "git".into(),
         client_pid: Some(77),
         opened_at: at(4),
+        token_hash: None,
     };
     store.open_session(session.clone()).await.unwrap();
 
@@ -220,15 +314,41 @@ async fn unfinished_launches_are_found_and_settled_once() {
         count
     };
     assert_eq!(open().await, 1);
-    store.move_session(session.id, first.id).await.unwrap();
+    store
+        .move_session(session.id, first.id, Some(8))
+        .await
+        .unwrap();
     assert!(
         store
-            .move_session(session.id, Uuid::from_u128(99))
+            .move_session(session.id, Uuid::from_u128(99), None)
             .await
             .is_err()
     );
-    store.close_all_sessions(at(9)).await.unwrap();
+    let carried = Session {
+        id: Uuid::from_u128(11),
+        token_hash: Some("ab".into()),
+        ..session.clone()
+    };
+    store.open_session(carried.clone()).await.unwrap();
+    store.close_tokenless_sessions(at(9)).await.unwrap();
+    let left = OpenSession {
+        id: carried.id,
+        server: "git".into(),
+        token_hash: "ab".into(),
+    };
+    assert_eq!(store.open_sessions().await.unwrap(), [left]);
+    for _ in 0..2 {
+        store
+            .give_session_up(carried.id, at(9), starts("given up"))
+            .await
+            .unwrap();
+    }
     assert_eq!(open().await, 0);
+    let told = all(store.audit(AuditQuery::default())).await;
+    let told = told
+        .iter()
+        .filter(|told| told.entry.server.as_deref() == Some("given up"));
+    assert_eq!(told.count(), 1, "one entry for one end");
     store.close_session(session.id, at(10)).await.unwrap();
 }
 
@@ -275,4 +395,35 @@ fn debug_output_hides_the_values_of_variables() {
     );
     let change = Write::Change(Box::new(Change::Register(server("git"))), None);
     assert!(!format!("{change:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn only_a_registered_server_is_enabled_and_a_new_registration_is_not() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let enables = |kind| Entry::new(at(2), kind, "git").server("git");
+    store.note_server(server("git")).await.unwrap();
+    let enable = async || {
+        store
+            .enable_server("git", true, enables(Kind::Enable))
+            .await
+            .unwrap()
+    };
+    assert!(!enable().await, "it is only known");
+    store
+        .register_server(server("git"), registers("git"))
+        .await
+        .unwrap();
+    assert!(enable().await);
+    assert!(!enable().await, "it is already");
+    assert!(store.server("git").await.unwrap().unwrap().enabled);
+    // One entry for the registration, one for the change.
+    assert_eq!(*store.audit_tail().borrow(), 2);
+    let removes = Entry::new(at(3), Kind::Remove, "git").server("git");
+    assert!(store.remove_server("git", removes).await.unwrap());
+    store
+        .register_server(server("git"), registers("git"))
+        .await
+        .unwrap();
+    assert!(!store.server("git").await.unwrap().unwrap().enabled);
 }

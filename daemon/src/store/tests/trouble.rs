@@ -137,7 +137,7 @@ async fn a_full_disk_is_called_by_its_name() {
         .await
         .unwrap();
     let full =
-        sqlx::query("INSERT INTO servers VALUES ('x', zeroblob(100000), NULL, NULL, '', 0, 0)")
+        sqlx::query("INSERT INTO servers (name, command, cwd, settings, env, registered, created_at, enabled) VALUES ('x', zeroblob(100000), NULL, NULL, '', 0, 0, 0)")
             .execute(&mut raw)
             .await;
     let full = match full {
@@ -145,7 +145,7 @@ async fn a_full_disk_is_called_by_its_name() {
         other => {
             let text = "x".repeat(100_000);
             assert!(other.is_err(), "a blob is no text");
-            sqlx::query("INSERT INTO servers VALUES ('x', ?, NULL, NULL, '', 0, 0)")
+            sqlx::query("INSERT INTO servers (name, command, cwd, settings, env, registered, created_at, enabled) VALUES ('x', ?, NULL, NULL, '', 0, 0, 0)")
                 .bind(text)
                 .execute(&mut raw)
                 .await
@@ -162,4 +162,94 @@ async fn a_full_disk_is_called_by_its_name() {
             .contains("\nhint: the disk is full: free some space"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn an_end_that_cannot_be_written_is_written_later() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    store.generation_of(policy("a")).await.unwrap();
+    let launch = launch(1, "git", 1, 1);
+    let id = launch.id;
+    store
+        .begin_launch(launch, entry(1, "begins"))
+        .await
+        .unwrap();
+    block(&fixture).await;
+    let later = store.end_launch(id, exit(2, 0), entry(2, "ends")).await;
+    assert!(matches!(later, Err(StoreError::Later(_))), "{later:?}");
+    let refused = store.record(entry(2, "refused")).await;
+    assert!(
+        matches!(refused, Err(StoreError::Write { .. })),
+        "{refused:?}"
+    );
+    unblock(&fixture).await;
+    let mut tail = store.audit_tail();
+    let written = tail.wait_for(|seq| *seq == 2);
+    tokio::time::timeout(Duration::from_secs(60), written)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(store.unfinished_launches().await.unwrap().is_empty());
+    let records = all(store.audit(AuditQuery::default())).await;
+    assert_eq!(subjects(&records), ["begins", "ends"]);
+}
+
+#[tokio::test]
+async fn that_it_works_again_is_found_out_with_nothing_to_write() {
+    let fixture = Fixture::new().await;
+    fixture.store.record(entry(1, "before")).await.unwrap();
+    block(&fixture).await;
+    assert!(fixture.store.record(entry(1, "refused")).await.is_err());
+    // Looking whether the writer is there says nothing of the disk.
+    fixture.store.answers().await;
+    let mut health = fixture.store.health.clone();
+    let well = health.wait_for(|health| health.trouble.is_none());
+    tokio::time::timeout(Duration::from_secs(60), well)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_writes_much_does_not_wait_for_the_disk_and_is_told_what_is_missing() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    block(&fixture).await;
+    assert!(store.record(entry(1, "refused")).await.is_err());
+    store.submit(entry(1, "kept")).await.unwrap();
+    let mut health = store.health.clone();
+    let failed = |health: &Health| health.failures > 1;
+    health.wait_for(failed).await.unwrap();
+    // More than the whole queue holds: whoever waited for room would wait for ever.
+    let text = "x".repeat(16 * 1024);
+    for _ in 0..1100 {
+        store.log_line(line("git", 1, &text)).await.unwrap();
+    }
+    // There is room for entries all the same.
+    store.submit(entry(1, "kept, too")).await.unwrap();
+    unblock(&fixture).await;
+    health
+        .wait_for(|health| health.trouble.is_none())
+        .await
+        .unwrap();
+    store.log_line(line("git", 2, "after")).await.unwrap();
+    let fixture = fixture.reopen().await;
+    let query = LogQuery {
+        server: "git".into(),
+        ..LogQuery::default()
+    };
+    let lines = all_lines(fixture.store.logs(query)).await;
+    let kept = lines.iter().filter(|found| found.line.line == text).count();
+    let told = format!(
+        "{} lines are missing here: the database could not be written",
+        1100 - kept
+    );
+    let last: Vec<&str> = lines[kept..]
+        .iter()
+        .map(|found| &*found.line.line)
+        .collect();
+    assert_eq!(last, [&*told, "after"]);
+    let records = all(fixture.store.audit(AuditQuery::default())).await;
+    assert_eq!(subjects(&records), ["kept", "kept, too"]);
 }

@@ -310,7 +310,9 @@ async fn recorded(
         let entries = stage.json(&["audit", "--server", server])?;
         let found = entries.as_array().into_iter().flatten().find(|entry| {
             entry["seq"].as_u64() > Some(before)
-                && entry["subject"] == subject
+                && entry["subject"]
+                    .as_str()
+                    .is_some_and(|of| is_about(of, subject))
                 && matches!(entry["kind"].as_str(), Some("allow" | "deny"))
         });
         if let Some(entry) = found {
@@ -357,4 +359,10 @@ fn default(attempt: &Attempt) -> String {
         (_, Expected::Allowed(_)) => "allow: no rule in filesystem.denyRead".to_owned(),
         _ => "no rule allows it".to_owned(),
     }
+}
+
+/// Whether an entry is about a path: many programs save by writing a file of another name beside it first.
+fn is_about(of: &str, subject: &str) -> bool {
+    of.strip_prefix(subject)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.') && rest.ends_with(".tmp"))
 }
