@@ -152,6 +152,9 @@ impl Api {
                     let _ = say(&link, Out::Notice(note), &[]).await;
                 }
                 end = control.ended() => {
+                    while let Some(note) = notes.next_note() {
+                        let _ = say(&link, Out::Notice(note), &[]).await;
+                    }
                     let exited = Exited {
                         code: end.code,
                         signal: end.signal,

@@ -417,10 +417,8 @@ pub(super) async fn stderr_lines(
                 Ok(_) => {}
             },
             note = tap.noted() => {
-                // On a line of its own, wherever the server is in one of its.
-                let before = if line.is_empty() { "" } else { "\n" };
                 if let Some(session) = tap.session() {
-                    let _ = session.send(format!("{before}{note}\n").into()).await;
+                    Tap::say(&session, &note, !line.is_empty()).await;
                 }
                 continue;
             }
@@ -438,10 +436,11 @@ pub(super) async fn stderr_lines(
             let _ = session.send(chunk).await;
         }
     }
-    if !line.is_empty() {
+    let within_line = !line.is_empty();
+    if within_line {
         keep_line(&shared, &name, id, &mut line).await;
     }
-    tap.close();
+    tap.finish(within_line).await;
 }
 
 async fn keep_line(shared: &Shared, name: &str, id: Uuid, line: &mut Vec<u8>) {

@@ -52,19 +52,39 @@ impl Tap {
     /// Waits for a line that is to be said. Cancel safe.
     pub(crate) async fn noted(&self) -> String {
         loop {
-            if let Some(line) = self.lock().notes.pop_front() {
+            if let Some(line) = self.next_note() {
                 return line;
             }
             self.0.noted.notified().await;
         }
     }
 
-    pub(super) fn close(&self) {
-        *self.lock() = State {
-            session: None,
+    /// The next line that is to be said, where there is one now.
+    pub(crate) fn next_note(&self) -> Option<String> {
+        self.lock().notes.pop_front()
+    }
+
+    /// Says `note` to the session, on a line of its own wherever the server is in one of its.
+    pub(super) async fn say(session: &mpsc::Sender<Bytes>, note: &str, within_line: bool) {
+        let before = if within_line { "\n" } else { "" };
+        // A session that is gone has no use for it.
+        let _ = session.send(format!("{before}{note}\n").into()).await;
+    }
+
+    /// Standard error is at its end: what was noted before is said, and nothing after.
+    pub(super) async fn finish(&self, within_line: bool) {
+        let over = State {
             over: true,
-            notes: VecDeque::new(),
+            ..State::default()
         };
+        let State { session, notes, .. } = std::mem::replace(&mut *self.lock(), over);
+        let Some(session) = session else {
+            return;
+        };
+        let mut within_line = within_line;
+        for note in notes {
+            Self::say(&session, &note, std::mem::take(&mut within_line)).await;
+        }
     }
 
     pub(super) fn session(&self) -> Option<mpsc::Sender<Bytes>> {
@@ -89,10 +109,14 @@ mod tests {
         for number in 0..NOTES {
             assert_eq!(tap.noted().await, number.to_string());
         }
+        let mut session = tap.open();
         tap.note("late".into());
-        tap.close();
+        tap.note("last".into());
+        tap.finish(true).await;
         tap.note("too late".into());
-        let wait = std::time::Duration::from_millis(20);
-        assert!(tokio::time::timeout(wait, tap.noted()).await.is_err());
+        assert_eq!(session.recv().await.unwrap(), "\nlate\n");
+        assert_eq!(session.recv().await.unwrap(), "last\n");
+        assert_eq!(session.recv().await, None);
+        assert_eq!(tap.next_note(), None);
     }
 }
