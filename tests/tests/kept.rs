@@ -200,13 +200,19 @@ fn what_is_kept_is_nobodys_who_asks_for_anything_else() {
     assert_ne!(launch, ready);
     drop(talk);
     until("it to be gone", SOON, || (!warm(&world)).then_some(()));
-    // Other settings, even those that a launch takes over while it runs, and however soon after they were written.
-    probe(&world);
-    let ready = until_kept(&world, || leave(&world));
-    world.policy(&json!({ "network": { "allowedDomains": ["a.example"] } }));
-    let (mut talk, launch) = attach(&world);
-    assert_ne!(launch, ready);
-    works(&mut talk);
+    // Other settings, even those that a launch takes over while it runs, however soon after they were written: before the
+    // daemon has seen that, and while it reads them (it waits until nothing has happened for 100 ms).
+    for pause in [0, 60, 75, 90] {
+        probe(&world);
+        let ready = until_kept(&world, || leave(&world));
+        let domain = format!("after-{pause}.example");
+        world.policy(&json!({ "network": { "allowedDomains": [domain] } }));
+        std::thread::sleep(Duration::from_millis(pause));
+        let (mut talk, launch) = attach(&world);
+        assert_ne!(launch, ready, "after {pause} ms");
+        works(&mut talk);
+        end(&world, talk);
+    }
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub(crate) struct Rules {
     grants: Arc<Grants>,
     /// What changed and needs another launch; told to who follows.
     needs: watch::Sender<Vec<String>>,
+    /// Held by who reads the settings files, until what they say is in force.
+    pub(super) reading: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -117,6 +119,7 @@ impl Rules {
             program,
             grants,
             needs: watch::Sender::default(),
+            reading: tokio::sync::Mutex::default(),
         }
     }
 
@@ -235,12 +238,14 @@ impl Rules {
         Some(state.generation.clone())
     }
 
-    /// Notes how the settings files look; whether they have changed.
-    pub(super) fn look(&self, seen: Seen) -> bool {
-        let mut state = self.lock();
-        let changed = state.seen != seen;
-        state.seen = seen;
-        changed
+    /// Whether the settings files look different from when they were last read and what they said was settled.
+    pub(super) fn differ_from(&self, seen: &Seen) -> bool {
+        self.lock().seen != *seen
+    }
+
+    /// Notes how the settings files looked before they were read; what they say is settled.
+    pub(super) fn were_read(&self, seen: Seen) {
+        self.lock().seen = seen;
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::Notify;
+use tokio::sync::{MutexGuard, Notify};
 use tokio::time::{Instant, timeout_at};
 
 use super::places::{Places, Seen};
@@ -184,55 +184,82 @@ fn candidates(shared: &Shared, rules: &Rules) -> Vec<PathBuf> {
 }
 
 /// Reads anew what has changed; everything where `all` says so.
-async fn refresh(shared: &Arc<Shared>, launches: &[Arc<Rules>], all: bool) {
+async fn refresh(shared: &Shared, launches: &[Arc<Rules>], all: bool) {
     // Together: each may have to wait for a file that is half written.
     let reloads = launches.iter().filter_map(|rules| {
         let files = candidates(shared, rules);
-        let wanted = rules.look(Seen::at(&files)) || all;
-        wanted.then(|| reload(shared, rules, files))
+        let wanted = rules.differ_from(&Seen::at(&files)) || all;
+        wanted.then(|| reload(shared, rules))
     });
     join_all(reloads).await;
 }
 
-/// Reads one launch's settings anew.
-async fn reload(shared: &Arc<Shared>, rules: &Arc<Rules>, files: Vec<PathBuf>) {
-    let (first, in_force) = (load(shared, rules).await, rules.standing().generation);
-    let loaded = match first {
-        Ok(loaded) if loaded.generation.files == in_force.files => Ok(loaded),
-        // It is half written, or on its way to being replaced by another one. If it is not, it says the same later.
-        Ok(_) | Err(_) => {
-            tokio::time::sleep(HALF_DONE).await;
-            rules.look(Seen::at(&files));
-            load(shared, rules).await
+/// Reads one launch's settings anew, where they may be half written.
+async fn reload(shared: &Shared, rules: &Rules) {
+    {
+        let read = Read::now(shared, rules).await;
+        if read.is_of(&rules.standing().generation.files) {
+            let _ = read.settle(shared, rules).await;
+            return;
         }
-    };
-    match loaded {
-        Ok(loaded) => took(shared, rules, &loaded).await,
-        Err(error) => keep(shared, rules, &error).await,
+    }
+    // They are half written, or on their way to being replaced by others. If they are not, they say the same later.
+    tokio::time::sleep(HALF_DONE).await;
+    let _ = read_anew(shared, rules).await;
+}
+
+/// What one launch's settings files say. Of two that read at once, the other waits until this one is settled, or given
+/// up: so nothing takes the place of what was read later.
+struct Read<'a> {
+    loaded: Result<Loaded, PolicyError>,
+    seen: Seen,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl<'a> Read<'a> {
+    async fn now(shared: &Shared, rules: &'a Rules) -> Self {
+        let turn = rules.reading.lock().await;
+        Self {
+            seen: Seen::at(&candidates(shared, rules)),
+            loaded: load(shared, rules).await,
+            _turn: turn,
+        }
+    }
+
+    /// Whether they can be used, and are these.
+    fn is_of(&self, files: &[String]) -> bool {
+        matches!(&self.loaded, Ok(loaded) if loaded.generation.files == files)
+    }
+
+    /// Takes over what they say, or tells why that is not done.
+    async fn settle(self, shared: &Shared, rules: &Rules) -> Result<(), PolicyError> {
+        let done = match self.loaded {
+            Ok(loaded) => {
+                took(shared, rules, &loaded).await;
+                Ok(())
+            }
+            Err(error) => {
+                keep(shared, rules, &error).await;
+                Err(error)
+            }
+        };
+        // Not before: until then they look different to whoever has to know what they say.
+        rules.were_read(self.seen);
+        done
     }
 }
 
 /// Reads one launch's settings anew if a file looks different, without waiting for the watch to tell. What cannot be used
 /// changes nothing, and is told.
-pub(crate) async fn read_if_changed(shared: &Arc<Shared>, rules: &Arc<Rules>) {
-    if rules.look(Seen::at(&candidates(shared, rules))) {
+pub(crate) async fn read_if_changed(shared: &Shared, rules: &Rules) {
+    if rules.differ_from(&Seen::at(&candidates(shared, rules))) {
         let _ = read_anew(shared, rules).await;
     }
 }
 
-/// Reads one launch's settings anew, changed or not, because a person wants that.
-pub(crate) async fn read_anew(shared: &Arc<Shared>, rules: &Arc<Rules>) -> Result<(), PolicyError> {
-    rules.look(Seen::at(&candidates(shared, rules)));
-    match load(shared, rules).await {
-        Ok(loaded) => {
-            took(shared, rules, &loaded).await;
-            Ok(())
-        }
-        Err(error) => {
-            keep(shared, rules, &error).await;
-            Err(error)
-        }
-    }
+/// Reads one launch's settings anew, changed or not.
+pub(crate) async fn read_anew(shared: &Shared, rules: &Rules) -> Result<(), PolicyError> {
+    Read::now(shared, rules).await.settle(shared, rules).await
 }
 
 /// What one launch's settings say now, which changes nothing; `None` where they cannot be used.
