@@ -173,6 +173,8 @@ impl Control {
     pub(super) async fn is_ready(&self) -> bool {
         let mut standing = self.activity.subscribe();
         tokio::select! {
+            // One that answered and ended at once was ready.
+            biased;
             ready = standing.wait_for(|standing| standing.ready) => ready.is_ok(),
             _ = self.ended() => false,
         }

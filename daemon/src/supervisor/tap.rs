@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Lines of ours that may wait for the host. What comes beyond is in the server's log all the same.
 const NOTES: usize = 64;
@@ -18,18 +19,20 @@ pub(crate) struct Tap(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     noted: Notify,
+    /// Whoever has something to say of the launch's traffic has said it.
+    told: CancellationToken,
 }
 
 #[derive(Debug, Default)]
 struct State {
     session: Option<mpsc::Sender<Bytes>>,
-    /// Standard error is at its end.
+    /// Nothing more is said.
     over: bool,
     notes: VecDeque<String>,
 }
 
 impl Tap {
-    /// What comes from now on, in order, bounded; it ends with the server's standard error.
+    /// What comes from now on, in order, bounded; until the server says nothing more, and we of it.
     pub(crate) fn open(&self) -> mpsc::Receiver<Bytes> {
         let (sender, receiver) = mpsc::channel(4);
         let mut state = self.lock();
@@ -71,20 +74,28 @@ impl Tap {
         let _ = session.send(format!("{before}{note}\n").into()).await;
     }
 
-    /// Standard error is at its end: what was noted before is said, and nothing after.
-    pub(super) async fn finish(&self, within_line: bool) {
-        let over = State {
+    /// Dropped when all is noted that the launch's traffic gives reason to.
+    pub(super) fn teller(&self) -> DropGuard {
+        self.0.told.clone().drop_guard()
+    }
+
+    /// The server's standard error is at its end. What is noted is said for as long as the launch's traffic is told of: a
+    /// refused connection may have been the last that the server did, and one without standard error goes on.
+    pub(super) async fn finish(&self, mut within_line: bool) {
+        loop {
+            let note = tokio::select! {
+                biased;
+                note = self.noted() => note,
+                () = self.0.told.cancelled() => break,
+            };
+            if let Some(session) = self.session() {
+                Self::say(&session, &note, std::mem::take(&mut within_line)).await;
+            }
+        }
+        *self.lock() = State {
             over: true,
             ..State::default()
         };
-        let State { session, notes, .. } = std::mem::replace(&mut *self.lock(), over);
-        let Some(session) = session else {
-            return;
-        };
-        let mut within_line = within_line;
-        for note in notes {
-            Self::say(&session, &note, std::mem::take(&mut within_line)).await;
-        }
     }
 
     pub(super) fn session(&self) -> Option<mpsc::Sender<Bytes>> {
@@ -99,9 +110,11 @@ impl Tap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+    use tokio::time::timeout;
 
     #[tokio::test]
-    async fn notes_come_in_order_are_bounded_and_end_with_standard_error() {
+    async fn notes_come_in_order_are_bounded_and_end_when_all_is_told() {
         let tap = Tap::default();
         for number in 0..NOTES + 3 {
             tap.note(number.to_string());
@@ -109,12 +122,17 @@ mod tests {
         for number in 0..NOTES {
             assert_eq!(tap.noted().await, number.to_string());
         }
-        let mut session = tap.open();
+        let (mut session, teller) = (tap.open(), tap.teller());
         tap.note("late".into());
-        tap.note("last".into());
-        tap.finish(true).await;
-        tap.note("too late".into());
+        let finish = tap.finish(true);
+        tokio::pin!(finish);
+        let wait = Duration::from_millis(20);
+        timeout(wait, &mut finish).await.unwrap_err();
         assert_eq!(session.recv().await.unwrap(), "\nlate\n");
+        tap.note("last".into());
+        drop(teller);
+        finish.await;
+        tap.note("too late".into());
         assert_eq!(session.recv().await.unwrap(), "last\n");
         assert_eq!(session.recv().await, None);
         assert_eq!(tap.next_note(), None);

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use srt_policy::{Origin, RuleRef};
 use srt_runtime::{Event, FileDenial, FlowEnd, FrontEnd};
 use tokio::sync::mpsc;
+use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
 use super::{Shared, Tap};
@@ -23,6 +24,8 @@ pub(crate) struct Recorder {
     shared: Arc<Shared>,
     rules: Arc<Rules>,
     tap: Tap,
+    /// So that the host hears of the last one, too.
+    _teller: DropGuard,
     repeated: Repeated,
     told: Told,
 }
@@ -32,6 +35,7 @@ impl Recorder {
         Self {
             shared,
             rules,
+            _teller: tap.teller(),
             tap,
             repeated: Repeated::default(),
             told: Told::default(),

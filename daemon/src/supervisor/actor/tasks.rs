@@ -97,9 +97,11 @@ impl Actor {
                 std::future::pending::<()>().await;
             };
             let end = tokio::select! {
-                end = control.ended() => end,
+                // What came before the end is told before it.
+                biased;
                 () = ready => return,
                 () = changes => return,
+                end = control.ended() => end,
             };
             // Its last answers may be in the pipe yet; whether any is missing decides what follows.
             if end.kind == EndKind::Exited && end.code == 0 {
