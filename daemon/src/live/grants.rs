@@ -1,6 +1,6 @@
 //! The grants that hold: what the store has of them, ready to be asked at every decision's making.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::audit::{Entry, GrantEnd, Kind};
-use crate::store::{Grant, Scope, Store, StoreError};
+use crate::store::{Ended, Grant, Scope, Store, StoreError};
 
 /// How exactly the last use is known. What is noted more often costs a write each time.
 const USE_IS_NOTED: SignedDuration = SignedDuration::from_secs(60);
@@ -72,7 +72,7 @@ struct Inner {
     newest: u64,
     holding: BTreeMap<u64, Grant>,
     /// Those that hold no more, while that is being recorded.
-    ending: HashSet<u64>,
+    ending: HashMap<u64, Ended>,
 }
 
 /// A grant's id as people type it.
@@ -114,7 +114,7 @@ impl Grants {
             inner: Mutex::new(Inner {
                 newest,
                 holding,
-                ending: HashSet::new(),
+                ending: HashMap::new(),
             }),
             changed: Notify::new(),
         };
@@ -134,7 +134,7 @@ impl Grants {
         inner
             .holding
             .values()
-            .filter(|grant| grant.server == server && !inner.ending.contains(&grant.id))
+            .filter(|grant| grant.server == server && !inner.ending.contains_key(&grant.id))
             .filter(|grant| grant.launch.is_none_or(|id| id == launch))
             .filter(|grant| grant.expires_at.is_none_or(|at| at > now))
             .filter_map(|grant| {
@@ -264,9 +264,15 @@ impl Grants {
         uid: Option<u32>,
         enforce: impl FnOnce(&Grant) -> Option<u64>,
     ) -> Result<Grant, StoreError> {
-        self.lock().ending.insert(grant.id);
-        let generation = enforce(grant);
         let now = Timestamp::now();
+        let ended = Ended {
+            at: now,
+            reason: reason.to_owned(),
+        };
+        (self.lock().ending)
+            .entry(grant.id)
+            .or_insert_with(|| ended.clone());
+        let generation = enforce(grant);
         let id = name(grant.id);
         let entry = GrantEnd {
             grant: &id,
@@ -276,17 +282,12 @@ impl Grants {
             generation,
         }
         .entry(kind, now, &grant.server, grant.launch, &target(grant));
-        let ended = self.store.end_grant(grant.id, now, reason, entry).await;
+        self.store.end_grant(grant.id, now, reason, entry).await?;
         let mut inner = self.lock();
-        if ended.is_ok() {
-            inner.holding.remove(&grant.id);
-            inner.ending.remove(&grant.id);
-        }
-        ended.map(|_| Grant {
-            ended: Some(crate::store::Ended {
-                at: now,
-                reason: reason.to_owned(),
-            }),
+        inner.holding.remove(&grant.id);
+        inner.ending.remove(&grant.id);
+        Ok(Grant {
+            ended: Some(ended),
             ..grant.clone()
         })
     }
@@ -319,12 +320,19 @@ impl Grants {
         ended: bool,
     ) -> Result<Vec<Grant>, StoreError> {
         let mut all: Vec<Grant> = if ended {
-            self.store.grants().await?
+            // Before those are read whose end is recorded: none is missed in between.
+            let ending = self.lock().ending.clone();
+            let mut all = self.store.grants().await?;
+            for grant in &mut all {
+                let ending = ending.get(&grant.id);
+                grant.ended = grant.ended.take().or_else(|| ending.cloned());
+            }
+            all
         } else {
             let inner = self.lock();
             let holding = inner.holding.values();
             holding
-                .filter(|grant| !inner.ending.contains(&grant.id))
+                .filter(|grant| !inner.ending.contains_key(&grant.id))
                 .cloned()
                 .collect()
         };
@@ -338,7 +346,7 @@ impl Grants {
             let inner = self.lock();
             let holding = inner.holding.values();
             holding
-                .filter(|grant| !inner.ending.contains(&grant.id))
+                .filter(|grant| !inner.ending.contains_key(&grant.id))
                 .filter_map(|grant| grant.expires_at)
                 .min()
         };
@@ -446,14 +454,17 @@ mod tests {
         };
         let now = Timestamp::now();
         let mut enforced = false;
-        let revoked = grants
-            .revoke("g1", &who, |_| {
-                enforced = true;
-                assert!(ids(&grants, "git", 1, now).is_empty());
-                None
-            })
-            .await
-            .unwrap();
+        let enforce = |_: &Grant| {
+            enforced = true;
+            assert!(ids(&grants, "git", 1, now).is_empty());
+            None
+        };
+        // Whoever asks while it is being recorded is told so, too.
+        let (revoked, meanwhile) =
+            tokio::join!(grants.revoke("g1", &who, enforce), grants.list(None, true));
+        let revoked = revoked.unwrap();
+        let meanwhile = meanwhile.unwrap()[0].ended.clone().unwrap();
+        assert_eq!(meanwhile.reason, "revoked by uid 1000");
         assert!(enforced);
         assert_eq!(revoked.ended.unwrap().reason, "revoked by uid 1000");
         let again = grants.revoke("1", &who, |_| None).await.unwrap_err();
