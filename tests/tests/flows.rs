@@ -127,6 +127,24 @@ fn a_refusal_is_told_to_the_host_once_with_what_would_lift_it() {
 }
 
 #[test]
+fn a_refusal_is_told_of_a_server_that_ends_with_it_or_has_no_standard_error_left() {
+    let world = World::start();
+    world.policy(&json!({}));
+    let connect = "exec 3<>/dev/tcp/203.0.113.9/81";
+    for script in [
+        connect.to_owned(),
+        // Its standard error ends long before.
+        format!("exec 2>&-; sleep 0.2; {connect}"),
+    ] {
+        let mut talk = Talk::start(&mut world.srt(&["--name", "s", "--", "bash", "-c", &script]));
+        talk.wait(SOON);
+        let said = talk.stderr();
+        let line = "srt: blocked connection to 203.0.113.9:81: ";
+        assert!(said.contains(line), "{script}: {said}");
+    }
+}
+
+#[test]
 fn what_is_only_observed_has_a_word_of_its_own() {
     let (world, one) = world();
     world.policy(
