@@ -146,6 +146,14 @@ fn every_setting_of_a_unit_stands_under_its_reason() {
     }
 }
 
+/// Waits until systemd-socket-activate says that it listens: the file is there a moment before.
+#[track_caller]
+fn until_listening(world: &World) {
+    until("somebody to listen", SOON, || {
+        world.log().contains("Listening on ").then_some(())
+    });
+}
+
 #[test]
 fn a_passed_socket_is_served_and_outlives_the_daemon() {
     let world = World::new();
@@ -159,9 +167,7 @@ fn a_passed_socket_is_served_and_outlives_the_daemon() {
         spawn(world, &mut command)
     };
     let mut daemon = activate(&world);
-    until("somebody to listen", SOON, || {
-        world.socket().exists().then_some(())
-    });
+    until_listening(&world);
     assert_eq!(world.running("srtd").len(), 0, "nobody asked for it yet");
     // The shim connects, which starts the daemon, and starts none of its own.
     let mut talk = Talk::start(&mut world.srt(&["--name", "cat", "--", "cat"]));
@@ -196,7 +202,7 @@ fn a_passed_socket_that_others_could_reach_is_refused() {
             .arg(format!("HOME={}", world.home().display()))
             .arg(world.program("srtd")),
     );
-    until("somebody to listen", SOON, || socket.exists().then_some(()));
+    until_listening(&world);
     std::os::unix::net::UnixStream::connect(&socket).unwrap();
     let status = until("it to refuse", SOON, || daemon.0.try_wait().unwrap());
     assert_eq!(status.code(), Some(1));
