@@ -419,9 +419,7 @@ pub(super) async fn stderr_lines(
                 Ok(_) => {}
             },
             note = tap.noted() => {
-                if let Some(session) = tap.session() {
-                    Tap::say(&session, &note, !line.is_empty()).await;
-                }
+                tap.say(&note, !line.is_empty()).await;
                 continue;
             }
         }

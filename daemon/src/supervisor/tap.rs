@@ -67,11 +67,13 @@ impl Tap {
         self.lock().notes.pop_front()
     }
 
-    /// Says `note` to the session, on a line of its own wherever the server is in one of its.
-    pub(super) async fn say(session: &mpsc::Sender<Bytes>, note: &str, within_line: bool) {
+    /// Says `note` to the session, if there is one, on a line of its own wherever the server is in one of its.
+    pub(super) async fn say(&self, note: &str, within_line: bool) {
         let before = if within_line { "\n" } else { "" };
-        // A session that is gone has no use for it.
-        let _ = session.send(format!("{before}{note}\n").into()).await;
+        if let Some(session) = self.session() {
+            // A session that is gone has no use for it.
+            let _ = session.send(format!("{before}{note}\n").into()).await;
+        }
     }
 
     /// Dropped when all is noted that the launch's traffic gives reason to.
@@ -88,9 +90,7 @@ impl Tap {
                 note = self.noted() => note,
                 () = self.0.told.cancelled() => break,
             };
-            if let Some(session) = self.session() {
-                Self::say(&session, &note, std::mem::take(&mut within_line)).await;
-            }
+            self.say(&note, std::mem::take(&mut within_line)).await;
         }
         *self.lock() = State {
             over: true,

@@ -302,9 +302,9 @@ static int icmp_server(int count, char **a) {
     }
 }
 
-/* wire-server ADDRESS PORT LOG: an HTTP server that notes every byte it gets, and answers each end of a head. */
-static int wire_server(int count, char **a) {
-    (void)count;
+/* Listens at ADDRESS PORT, and returns in a process of its own for each that connects, with the connection and a minute
+ * for it; -1 where nothing can listen there. */
+static int served(char **a) {
     struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)number(a[1])) };
     int on = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
     inet_pton(AF_INET, a[0], &address.sin_addr);
@@ -313,7 +313,7 @@ static int wire_server(int count, char **a) {
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 64) != 0) {
         perror(a[0]);
-        return 1;
+        return -1;
     }
     ready();
     for (;;) {
@@ -325,65 +325,57 @@ static int wire_server(int count, char **a) {
             continue;
         }
         alarm(60);
-        char bytes[65536];
-        ssize_t got;
-        while ((got = recv(each, bytes, sizeof bytes, 0)) > 0) {
-            append(a[2], bytes, (size_t)got);
-            if (memmem(bytes, (size_t)got, "\r\n\r\n", 4) != NULL)
-                all(each, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n", 41);
-        }
-        _exit(0);
+        return each;
     }
+}
+
+/* wire-server ADDRESS PORT LOG: an HTTP server that notes every byte it gets, and answers each end of a head. */
+static int wire_server(int count, char **a) {
+    (void)count;
+    int each = served(a);
+    if (each < 0)
+        return 1;
+    char bytes[65536];
+    ssize_t got;
+    while ((got = recv(each, bytes, sizeof bytes, 0)) > 0) {
+        append(a[2], bytes, (size_t)got);
+        if (memmem(bytes, (size_t)got, "\r\n\r\n", 4) != NULL)
+            all(each, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n", 41);
+    }
+    _exit(0);
 }
 
 /* relay ADDRESS PORT: a proxy that CONNECTs to wherever it is told, and takes absolute URIs too. */
 static int relay(int count, char **a) {
     (void)count;
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)number(a[1])) };
-    int on = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
-    inet_pton(AF_INET, a[0], &address.sin_addr);
-    detach();
-    signal(SIGCHLD, SIG_IGN);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 64) != 0) {
-        perror(a[0]);
+    int near = served(a);
+    if (near < 0)
         return 1;
+    char head[4096] = "", where[256] = "";
+    ssize_t got = recv(near, head, sizeof head - 1, 0);
+    if (got <= 0)
+        _exit(0);
+    int tunnel = sscanf(head, "CONNECT %255s", where) == 1;
+    if (!tunnel && sscanf(head, "%*s http://%255[^/ ]", where) != 1) {
+        all(near, "HTTP/1.1 400 not for a proxy\r\nContent-Length: 0\r\n\r\n", 51);
+        _exit(0);
     }
-    ready();
-    for (;;) {
-        int near = accept(fd, NULL, NULL);
-        if (near < 0)
-            continue;
-        if (fork() != 0) {
-            close(near);
-            continue;
-        }
-        alarm(60);
-        char head[4096] = "", where[256] = "";
-        ssize_t got = recv(near, head, sizeof head - 1, 0);
-        if (got <= 0)
-            _exit(0);
-        int tunnel = sscanf(head, "CONNECT %255s", where) == 1;
-        if (!tunnel && sscanf(head, "%*s http://%255[^/ ]", where) != 1) {
-            all(near, "HTTP/1.1 400 not for a proxy\r\nContent-Length: 0\r\n\r\n", 51);
-            _exit(0);
-        }
-        int far = reach(where, SOCK_STREAM);
-        if (far < 0)
-            _exit(0);
-        if (tunnel)
-            all(near, "HTTP/1.1 200 OK\r\n\r\n", 19);
-        else
-            all(far, head, (size_t)got);
-        struct pollfd both[2] = { { .fd = near, .events = POLLIN }, { .fd = far, .events = POLLIN } };
-        while (poll(both, 2, -1) > 0)
-            for (int from = 0; from < 2; from++)
-                if (both[from].revents != 0) {
-                    got = recv(both[from].fd, head, sizeof head, 0);
-                    if (got <= 0 || all(both[1 - from].fd, head, (size_t)got) != 0)
-                        _exit(0);
-                }
-    }
+    int far = reach(where, SOCK_STREAM);
+    if (far < 0)
+        _exit(0);
+    if (tunnel)
+        all(near, "HTTP/1.1 200 OK\r\n\r\n", 19);
+    else
+        all(far, head, (size_t)got);
+    struct pollfd both[2] = { { .fd = near, .events = POLLIN }, { .fd = far, .events = POLLIN } };
+    while (poll(both, 2, -1) > 0)
+        for (int from = 0; from < 2; from++)
+            if (both[from].revents != 0) {
+                got = recv(both[from].fd, head, sizeof head, 0);
+                if (got <= 0 || all(both[1 - from].fd, head, (size_t)got) != 0)
+                    _exit(0);
+            }
+    _exit(0);
 }
 
 static size_t unescaped(const char *from, char *into) {
